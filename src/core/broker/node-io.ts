@@ -1,0 +1,161 @@
+import { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+import { Observable, defer, fromEvent, map, of, take } from 'rxjs';
+import { DEFAULT_READ_BUFFER_SIZE } from './broker.ts';
+import type { Link } from './broker.ts';
+
+/** Bytes of unwritten data above which a link is not drained. */
+const HIGH_WATER_MARK = 1024 * 1024;
+
+/** The errors by which an operating system says that the peer has gone; they end a link as end of file does. */
+const DISCONNECTED = new Set(['EPIPE', 'ECONNRESET', 'EIO', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
+
+function isDisconnect(error: unknown): boolean {
+  return DISCONNECTED.has((error as { code?: string } | null)?.code ?? '');
+}
+
+/** Writes parts as one batch: small ones are already joined by the caller, `cork` makes one `writev` of the rest. */
+function writeParts(target: Writable, parts: readonly Uint8Array[]): void {
+  if (target.destroyed || target.writableEnded) return;
+  const only = parts[0];
+  if (parts.length === 1 && only !== undefined) {
+    target.write(only);
+    return;
+  }
+  target.cork();
+  for (const part of parts) target.write(part);
+  target.uncork();
+}
+
+function drained(target: Writable): Observable<void> {
+  return defer(() => (target.writableLength < HIGH_WATER_MARK || target.destroyed ? of(undefined) : fromEvent(target, 'drain').pipe(take(1), map(() => undefined))));
+}
+
+/** A link over Node streams: the pipes of a spawned process, an ssh channel. */
+export class StreamLink implements Link {
+  readonly chunks: Observable<Uint8Array>;
+  readonly volatile = false;
+  readonly drained: Observable<void>;
+  readonly #readable: Readable;
+  readonly #writable: Writable;
+
+  constructor(readable: Readable, writable: Writable) {
+    this.#readable = readable;
+    this.#writable = writable;
+    this.drained = drained(writable);
+    // A broken write shows at the reading side too; here it only must not be an uncaught 'error' event.
+    writable.on('error', ignore);
+    readable.on('error', ignore);
+    this.chunks = new Observable((subscriber) => {
+      const onData = (chunk: Uint8Array): void => {
+        subscriber.next(chunk);
+      };
+      const onEnd = (): void => {
+        subscriber.complete();
+      };
+      const onError = (error: Error): void => {
+        if (isDisconnect(error)) subscriber.complete();
+        else subscriber.error(error);
+      };
+      readable.on('data', onData).on('end', onEnd).on('close', onEnd).on('error', onError);
+      if (readable.destroyed) subscriber.complete();
+      return () => {
+        readable.off('data', onData).off('end', onEnd).off('close', onEnd).off('error', onError);
+        readable.pause();
+      };
+    });
+  }
+
+  get pendingBytes(): number {
+    return this.#writable.writableLength;
+  }
+
+  write(parts: readonly Uint8Array[]): void {
+    writeParts(this.#writable, parts);
+  }
+
+  end(): void {
+    if (!this.#writable.writableEnded && !this.#writable.destroyed) this.#writable.end();
+  }
+
+  destroy(): void {
+    this.#readable.destroy();
+    this.#writable.destroy();
+  }
+}
+
+function ignore(): void {
+  // see the callers
+}
+
+/**
+ * A link over two inherited file descriptors (a context's 3 and 4).
+ *
+ * Reads into one static buffer: half the CPU of 'data' events (measured, docs/decisions.md D-007).
+ */
+export class FdLink implements Link {
+  readonly chunks: Observable<Uint8Array>;
+  readonly volatile = true;
+  readonly drained: Observable<void>;
+  readonly #reader: Socket;
+  readonly #writer: Socket;
+
+  constructor(readFd: number, writeFd: number, readBufferSize: number = DEFAULT_READ_BUFFER_SIZE) {
+    let deliver: (chunk: Uint8Array) => void = ignore;
+    // `onread` is an option of the constructor that the type declarations only list for connect().
+    const options = {
+      fd: readFd,
+      readable: true,
+      writable: false,
+      allowHalfOpen: true,
+      onread: {
+        buffer: Buffer.allocUnsafeSlow(readBufferSize),
+        callback: (length: number, buffer: Uint8Array) => {
+          deliver(buffer.subarray(0, length));
+          return true;
+        },
+      },
+    };
+    this.#reader = new Socket(options);
+    this.#writer = readFd === writeFd ? this.#reader : new Socket({ fd: writeFd, readable: false, writable: true, allowHalfOpen: true });
+    this.#reader.on('error', ignore);
+    this.#writer.on('error', ignore);
+    this.drained = drained(this.#writer);
+    this.chunks = new Observable((subscriber) => {
+      deliver = (chunk) => {
+        subscriber.next(chunk);
+      };
+      const onEnd = (): void => {
+        subscriber.complete();
+      };
+      const onError = (error: Error): void => {
+        if (isDisconnect(error)) subscriber.complete();
+        else subscriber.error(error);
+      };
+      this.#reader.on('end', onEnd).on('close', onEnd).on('error', onError);
+      this.#reader.resume();
+      return () => {
+        deliver = ignore;
+        this.#reader.off('end', onEnd).off('close', onEnd).off('error', onError);
+        this.#reader.pause();
+      };
+    });
+  }
+
+  get pendingBytes(): number {
+    return this.#writer.writableLength;
+  }
+
+  write(parts: readonly Uint8Array[]): void {
+    writeParts(this.#writer, parts);
+  }
+
+  end(): void {
+    if (!this.#writer.writableEnded && !this.#writer.destroyed) this.#writer.end();
+  }
+
+  destroy(): void {
+    this.#reader.destroy();
+    this.#writer.destroy();
+  }
+}

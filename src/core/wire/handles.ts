@@ -1,0 +1,19 @@
+/** The well-known handles (REFERENCE: the numbers are Mitogen's). Dynamic handles are random and at least {@link FIRST_DYNAMIC_HANDLE}. */
+
+/** Child to parent: a module is wanted. */
+export const GET_MODULE = 100;
+/** Parent to child: run a function. */
+export const CALL_FUNCTION = 101;
+/** Anyone to the master: a log record. */
+export const FORWARD_LOG = 102;
+/** Parent to child: shut down. */
+export const SHUTDOWN = 106;
+/** Parent to child: module sources. */
+export const LOAD_MODULE = 107;
+/** Parent to child: a context is gone. */
+export const DEL_ROUTE = 104;
+/** Caller to callee: cancel a call, or grant it credit. Ours; Mitogen has no such handle. */
+export const CALL_CONTROL = 114;
+
+/** First number that a dynamic handle can have; those below are reserved for well-known handles and users. */
+export const FIRST_DYNAMIC_HANDLE = 0x1000_0000;

@@ -1,0 +1,305 @@
+import { types } from 'node:util';
+import { ChannelError, DecodeError, EncodeError, isError } from '../errors.ts';
+import { Blob } from './blob.ts';
+import { CallError, errorContent } from './call-error.ts';
+import type { ErrorContent } from './call-error.ts';
+import { Decoder, Encoder, Tag } from './cbor.ts';
+import { ATTACHMENT_THRESHOLD, MAX_BIGINT_BYTES, MAX_CAUSES, MAX_DEPTH, MAX_ITEMS } from './limits.ts';
+import { scan } from './scan.ts';
+import { Secret } from './secret.ts';
+import { TAG_ATTACHMENT, TAG_BLOB, TAG_CALL_ERROR, TAG_CONTEXT, TAG_SECRET, TAG_SENDER, TAG_TYPED_ARRAY, WIRE } from './tags.ts';
+import type { Wired } from './tags.ts';
+
+/** Bytes of a value: a CBOR item, and large byte strings that follow it uncopied. */
+export interface Encoded {
+  readonly data: Uint8Array;
+  readonly tail?: readonly Uint8Array[];
+}
+
+/** What decoding needs of the context that it happens in. */
+export interface Reviver {
+  context(id: number, name: string): unknown;
+  sender(contextId: number, handle: number): unknown;
+}
+
+const OPTIONS = { useRecords: false, mapsAsObjects: true, variableMapSize: true, tagUint8Array: false } as const;
+const encoder = new Encoder(OPTIONS);
+// A Decoder, never an Encoder: that one would keep structures which a hostile message defines.
+const decoder = new Decoder({ ...OPTIONS, copyBuffers: true });
+
+const TYPED_ARRAYS = [Int8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array, BigInt64Array, BigUint64Array] as const;
+const TYPED_NAMES: readonly string[] = TYPED_ARRAYS.map((type) => type.name);
+
+/**
+ * Encodes a value. Throws {@link EncodeError} with the path of what cannot be sent.
+ *
+ * @param value - the value
+ * @param root - how the path begins, such as `args`
+ */
+export function encodeValue(value: unknown, root = 'value'): Encoded {
+  const preparation = new Preparation(root);
+  const prepared = preparation.prepare(value);
+  let data: Uint8Array;
+  try {
+    data = encoder.encode(prepared);
+  } catch (error) {
+    throw new EncodeError(root, error instanceof Error ? error.message : 'it could not be encoded');
+  }
+  return preparation.tail.length === 0 ? { data } : { data, tail: preparation.tail };
+}
+
+/** Makes a value one that the codec may see, copying only what must change. */
+class Preparation {
+  readonly tail: Uint8Array[] = [];
+  readonly #root: string;
+  readonly #path: (string | number)[] = [];
+  readonly #ancestors: object[] = [];
+  #left = MAX_ITEMS;
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  prepare(value: unknown): unknown {
+    if (--this.#left < 0) throw this.#fail(`it has more than ${String(MAX_ITEMS)} items; send it in parts, or numbers as a typed array`);
+    switch (typeof value) {
+      case 'string':
+      case 'number':
+      case 'boolean':
+      case 'undefined':
+        return value;
+      case 'bigint':
+        if (value >= 1n << BigInt(8 * MAX_BIGINT_BYTES) || -value > 1n << BigInt(8 * MAX_BIGINT_BYTES)) throw this.#fail(`a bigint of over ${String(MAX_BIGINT_BYTES)} bytes`);
+        return value;
+      case 'object':
+        return value === null ? null : this.#object(value);
+      case 'function':
+        throw this.#fail(`a function (${(value as { name?: string }).name ?? ''}); send data, or export the function and call it by itself`);
+      default:
+        throw this.#fail(`a ${typeof value}`);
+    }
+  }
+
+  #fail(what: string): EncodeError {
+    let path = this.#root;
+    for (const step of this.#path) path += typeof step === 'number' ? `[${String(step)}]` : /^[\p{L}_$][\p{L}\p{N}_$]*$/u.test(step) ? `.${step}` : `[${JSON.stringify(step)}]`;
+    return new EncodeError(path, what);
+  }
+
+  #object(value: object): unknown {
+    if (ArrayBuffer.isView(value)) return this.#bytes(value);
+    if (WIRE in value) {
+      const { tag, content } = (value as Wired)[WIRE]();
+      return new Tag(this.prepare(content), tag);
+    }
+    if (this.#ancestors.includes(value)) throw this.#fail('it contains itself (a cycle)');
+    if (this.#ancestors.length >= MAX_DEPTH) throw this.#fail(`it is nested more than ${String(MAX_DEPTH)} levels deep`);
+    this.#ancestors.push(value);
+    const prepared = Array.isArray(value) ? this.#array(value) : this.#other(value);
+    this.#ancestors.pop();
+    return prepared;
+  }
+
+  #step(key: string | number, value: unknown): unknown {
+    this.#path.push(key);
+    const prepared = this.prepare(value);
+    this.#path.pop();
+    return prepared;
+  }
+
+  #array(value: readonly unknown[]): readonly unknown[] {
+    // An array of another realm or a subclass would be taken for an iterable by the codec.
+    let copy: unknown[] | undefined = value.constructor === Array ? undefined : Array.from(value);
+    for (let index = 0; index < value.length; index++) {
+      const item = value[index];
+      const prepared = this.#step(index, item);
+      if (prepared !== item) (copy ??= value.slice())[index] = prepared;
+    }
+    return copy ?? value;
+  }
+
+  #other(value: object): unknown {
+    const prototype = Object.getPrototypeOf(value) as object | null;
+    // A prototype without a prototype is the Object.prototype of some realm.
+    if (prototype === null || Object.getPrototypeOf(prototype) === null) return this.#plain(value as Record<string, unknown>);
+    if (types.isDate(value)) return new Date(value.getTime());
+    if (types.isMap(value)) {
+      const copy = new Map<unknown, unknown>();
+      for (const [key, item] of value) copy.set(this.#step('(key)', key), this.#step(typeof key === 'string' ? key : '(value)', item));
+      return copy;
+    }
+    if (types.isSet(value)) {
+      const copy = new Set<unknown>();
+      for (const item of value) copy.add(this.#step('(item)', item));
+      return copy;
+    }
+    if (types.isAnyArrayBuffer(value)) return this.#bytes(new Uint8Array(value));
+    if (isError(value)) return new Tag(errorContent(value, MAX_CAUSES), TAG_CALL_ERROR);
+    const name = (value as { constructor?: { name?: string } }).constructor?.name ?? 'unknown';
+    throw this.#fail(`an instance of ${name}; send a plain object, such as {...it}`);
+  }
+
+  #plain(value: Record<string, unknown>): unknown {
+    if (Symbol.iterator in value) throw this.#fail('an iterable object; send an array, such as [...it]');
+    let copy: Record<string, unknown> | undefined;
+    for (const key of Object.keys(value)) {
+      if (key === '__proto__') throw this.#fail('an object with the key __proto__');
+      let item: unknown;
+      try {
+        item = value[key];
+      } catch {
+        this.#path.push(key);
+        throw this.#fail('a property that throws when it is read');
+      }
+      const prepared = this.#step(key, item);
+      this.#left--;
+      if (prepared !== item) (copy ??= { ...value })[key] = prepared;
+    }
+    return copy ?? value;
+  }
+
+  #bytes(value: ArrayBufferView): unknown {
+    const typed = value as ArrayBufferView & { [Symbol.toStringTag]?: string; [WIRE]?: () => unknown };
+    const bytes = new Uint8Array(value.buffer as ArrayBuffer, value.byteOffset, value.byteLength);
+    if (typed[WIRE] !== undefined) return new Tag(this.#attach(bytes), TAG_BLOB);
+    const name = typed[Symbol.toStringTag];
+    if (name === 'Uint8Array' || name === 'DataView' || name === undefined) return this.#attach(bytes);
+    const kind = TYPED_NAMES.indexOf(name);
+    if (kind < 0) throw this.#fail(`a ${name}`);
+    return new Tag([kind, this.#attach(bytes)], TAG_TYPED_ARRAY);
+  }
+
+  #attach(bytes: Uint8Array): unknown {
+    if (bytes.length < ATTACHMENT_THRESHOLD) return bytes;
+    this.tail.push(bytes);
+    return new Tag(bytes.length, TAG_ATTACHMENT);
+  }
+}
+
+/**
+ * Decodes a payload. Throws {@link DecodeError} for anything outside the closed set, also when bytes are left over.
+ *
+ * @param data - the payload, or its first part
+ * @param tail - the attachments, when the message never left this process
+ * @param reviver - makes contexts and senders; without one they are refused
+ */
+export function decodeValue(data: Uint8Array, tail?: readonly Uint8Array[], reviver?: Reviver): unknown {
+  const found = scan(data);
+  const item = found.end === data.length ? data : data.subarray(0, found.end);
+  const attachments = cutAttachments(data, found.end, found.attachments, tail);
+  let value: unknown;
+  try {
+    value = decoder.decode(item as Buffer);
+  } catch {
+    throw new DecodeError('the codec refused it');
+  }
+  return found.revive ? new Revival(attachments, reviver).revive(value) : value;
+}
+
+function cutAttachments(data: Uint8Array, end: number, lengths: readonly number[], tail?: readonly Uint8Array[]): Uint8Array[] {
+  const found: Uint8Array[] = [];
+  if (tail !== undefined) {
+    for (const [index, length] of lengths.entries()) {
+      const part = tail[index];
+      if (part?.length !== length) throw new DecodeError('an attachment has another length than announced');
+      found.push(Buffer.from(part));
+    }
+    if (tail.length !== lengths.length || end !== data.length) throw new DecodeError('bytes are left over');
+    return found;
+  }
+  // A frame with memory of its own can be handed out; a part of a shared read buffer is copied.
+  const own = data.buffer.byteLength - data.length <= 64;
+  let at = end;
+  for (const length of lengths) {
+    if (length > data.length - at) throw new DecodeError('it is cut short');
+    const part = Buffer.from(data.buffer as ArrayBuffer, data.byteOffset + at, length);
+    found.push(own ? part : Buffer.from(part));
+    at += length;
+  }
+  if (at !== data.length) throw new DecodeError('bytes are left over');
+  return found;
+}
+
+class Revival {
+  readonly #attachments: readonly Uint8Array[];
+  readonly #reviver: Reviver | undefined;
+  #next = 0;
+
+  constructor(attachments: readonly Uint8Array[], reviver: Reviver | undefined) {
+    this.#attachments = attachments;
+    this.#reviver = reviver;
+  }
+
+  revive(value: unknown): unknown {
+    if (typeof value !== 'object' || value === null || value instanceof Uint8Array || value instanceof Date) return value;
+    if (value instanceof Tag) return this.#tag(value);
+    if (Array.isArray(value)) {
+      for (let index = 0; index < value.length; index++) value[index] = this.revive(value[index]);
+      return value;
+    }
+    if (value instanceof Map) {
+      const pairs = [...(value as Map<unknown, unknown>)].map(([key, item]) => [this.revive(key), this.revive(item)] as const);
+      return new Map(pairs);
+    }
+    if (value instanceof Set) return new Set([...(value as Set<unknown>)].map((item) => this.revive(item)));
+    const object = value as Record<string, unknown>;
+    for (const key of Object.keys(object)) object[key] = this.revive(object[key]);
+    return object;
+  }
+
+  #tag(tag: Tag): unknown {
+    // The content comes first: attachments are numbered in the order in which the encoder met them.
+    if (tag.tag === TAG_ATTACHMENT) return this.#attachments[this.#next++];
+    const content = this.revive(tag.value);
+    switch (tag.tag) {
+      case TAG_BLOB:
+        if (content instanceof Uint8Array) return Blob.wrap(content);
+        break;
+      case TAG_SECRET:
+        if (typeof content === 'string') return new Secret(content);
+        break;
+      case TAG_CALL_ERROR:
+        if (isErrorContent(content, MAX_CAUSES)) return new CallError(content);
+        break;
+      case TAG_TYPED_ARRAY:
+        return typedArray(content);
+      case TAG_CONTEXT: {
+        const [id, name] = Array.isArray(content) ? (content as unknown[]) : [];
+        if (this.#reviver && isUint(id, 0xffff) && typeof name === 'string') return this.#reviver.context(id, name);
+        break;
+      }
+      case TAG_SENDER: {
+        const [id, handle] = Array.isArray(content) ? (content as unknown[]) : [];
+        if (this.#reviver && isUint(id, 0xffff) && isUint(handle, 0xffffffff) && handle > 0) return this.#reviver.sender(id, handle);
+      }
+    }
+    throw new DecodeError(`the content of tag ${String(tag.tag)} is not valid`);
+  }
+}
+
+function isUint(value: unknown, max: number): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
+}
+
+function isErrorContent(content: unknown, causes: number): content is ErrorContent {
+  if (!Array.isArray(content) || content.length !== 5) return false;
+  const [name, message, stack, code, cause] = content as unknown[];
+  const texts = typeof name === 'string' && typeof message === 'string' && typeof stack === 'string';
+  return texts && (code === null || typeof code === 'string') && (cause === null || (causes > 1 && isErrorContent(cause, causes - 1)));
+}
+
+function typedArray(content: unknown): unknown {
+  const [kind, bytes] = Array.isArray(content) ? (content as unknown[]) : [];
+  const type = typeof kind === 'number' ? TYPED_ARRAYS[kind] : undefined;
+  if (type === undefined || !(bytes instanceof Uint8Array) || bytes.length % type.BYTES_PER_ELEMENT !== 0) throw new DecodeError('the content of a typed array is not valid');
+  if (bytes.byteOffset % type.BYTES_PER_ELEMENT === 0) return new type(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length / type.BYTES_PER_ELEMENT);
+  return new type(Uint8Array.from(bytes).buffer);
+}
+
+/** The error that a dead message stands for. Its data is `code` or `code: text`. */
+export function deadError(data: Uint8Array): ChannelError {
+  const text = Buffer.from(data.buffer, data.byteOffset, Math.min(data.length, 4096)).toString('utf8');
+  const colon = text.indexOf(': ');
+  const code = colon < 0 ? text : text.slice(0, colon);
+  return /^[a-z-]{1,32}$/.test(code) ? new ChannelError(code, colon < 0 ? '' : text.slice(colon + 2)) : new ChannelError('error', text);
+}
