@@ -16,7 +16,7 @@ export interface Link {
   readonly volatile: boolean;
   /** Bytes written but not yet taken by the operating system. */
   readonly pendingBytes: number;
-  /** Emits once when {@link Link.pendingBytes} is (or becomes) small enough to write on, then completes. */
+  /** Emits once when everything written so far has left this process, or never can; then completes. */
   readonly drained: Observable<void>;
   /** Writes in order; never blocks and never throws. The parts must not change until they are written. */
   write(parts: readonly Uint8Array[]): void;

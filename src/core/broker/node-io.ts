@@ -1,11 +1,10 @@
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import { Observable, defer, fromEvent, map, of, take } from 'rxjs';
+import { Observable } from 'rxjs';
 import { DEFAULT_READ_BUFFER_SIZE } from './broker.ts';
 import type { Link } from './broker.ts';
 
-/** Bytes of unwritten data above which a link is not drained. */
-const HIGH_WATER_MARK = 1024 * 1024;
+const NOTHING = Buffer.alloc(0);
 
 /** The errors by which an operating system says that the peer has gone; they end a link as end of file does. */
 const DISCONNECTED = new Set(['EPIPE', 'ECONNRESET', 'EIO', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
@@ -27,8 +26,16 @@ function writeParts(target: Writable, parts: readonly Uint8Array[]): void {
   target.uncork();
 }
 
+/** The callback of an empty write comes after those of all writes before it, also when the target breaks. */
 function drained(target: Writable): Observable<void> {
-  return defer(() => (target.writableLength < HIGH_WATER_MARK || target.destroyed ? of(undefined) : fromEvent(target, 'drain').pipe(take(1), map(() => undefined))));
+  return new Observable((subscriber) => {
+    const done = (): void => {
+      subscriber.next();
+      subscriber.complete();
+    };
+    if (target.writableLength === 0 || target.destroyed || target.writableEnded) done();
+    else target.write(NOTHING, done);
+  });
 }
 
 /** A link over Node streams: the pipes of a spawned process, an ssh channel. */
@@ -38,6 +45,8 @@ export class StreamLink implements Link {
   readonly drained: Observable<void>;
   readonly #readable: Readable;
   readonly #writable: Writable;
+  /** Marks the present reader: the one before it may unsubscribe after it has come. */
+  #reader: object | undefined;
 
   constructor(readable: Readable, writable: Writable) {
     this.#readable = readable;
@@ -58,10 +67,12 @@ export class StreamLink implements Link {
         else subscriber.error(error);
       };
       readable.on('data', onData).on('end', onEnd).on('close', onEnd).on('error', onError);
-      if (readable.destroyed) subscriber.complete();
+      const reader = (this.#reader = {});
+      if (readable.destroyed || readable.readableEnded) subscriber.complete();
+      else readable.resume();
       return () => {
         readable.off('data', onData).off('end', onEnd).off('close', onEnd).off('error', onError);
-        readable.pause();
+        if (this.#reader === reader) readable.pause();
       };
     });
   }

@@ -48,6 +48,17 @@ export function encodeValue(value: unknown, root = 'value'): Encoded {
   return preparation.tail.length === 0 ? { data } : { data, tail: preparation.tail };
 }
 
+/** Encodes an array of our own around a user's value at `index`; paths of errors begin with `root` at that value. */
+export function encodeEnvelope(envelope: readonly unknown[], index: number, root: string): Encoded {
+  try {
+    return encodeValue(envelope);
+  } catch (error) {
+    // The second run finds the same trouble and names it from the user's point of view.
+    encodeValue(envelope[index], root);
+    throw error;
+  }
+}
+
 /** Makes a value one that the codec may see, copying only what must change. */
 class Preparation {
   readonly tail: Uint8Array[] = [];

@@ -15,8 +15,10 @@ export type ConnectReason =
   | 'CONNECT_EOF'
   | 'PERMISSION_DENIED'
   | 'NOT_SSH'
+  | 'HANDSHAKE_FAILED'
   | 'BAD_KEY'
   | 'AGENT'
+  | 'BAD_OPTION'
   | 'SSH2_MISSING'
   | 'SPAWN_FAILED'
   | 'CANCELLED';

@@ -1,0 +1,91 @@
+import type { MessagePort } from 'node:worker_threads';
+import { Observable } from 'rxjs';
+import type { Link } from './broker.ts';
+
+/** Parts longer than this never lie in a buffer that is used again (OutBatch's accumulator is as long). */
+const LONG_PART: number = 64 * 1024;
+
+/** Whether a part is all of its memory, so that the memory itself can go to the other thread. */
+function isWhole(part: Uint8Array): boolean {
+  return part.length > LONG_PART && part.byteLength === part.buffer.byteLength;
+}
+
+/** Joins short neighbours, so that one turn makes few transfers; `own` says that long parts may be given away. */
+export function transferable(parts: readonly Uint8Array[], own: boolean): ArrayBuffer[] {
+  const buffers: ArrayBuffer[] = [];
+  let run: Uint8Array[] = [];
+  let length = 0;
+  const join = (): void => {
+    if (length === 0) return;
+    const joined = new Uint8Array(length);
+    let offset = 0;
+    for (const part of run) {
+      joined.set(part, offset);
+      offset += part.length;
+    }
+    buffers.push(joined.buffer);
+    run = [];
+    length = 0;
+  };
+  for (const part of parts) {
+    if (own && isWhole(part)) {
+      join();
+      buffers.push(part.buffer as ArrayBuffer);
+    } else {
+      run.push(part);
+      length += part.length;
+    }
+  }
+  join();
+  return buffers;
+}
+
+/** A link between the two threads of a context, over a MessagePort. Memory is transferred, not cloned. */
+export class PortLink implements Link {
+  readonly chunks: Observable<Uint8Array>;
+  readonly volatile = false;
+  readonly pendingBytes = 0;
+  readonly drained: Observable<void>;
+  readonly #port: MessagePort;
+  readonly #own: boolean;
+
+  /**
+   * @param port - one end of a channel
+   * @param own - true when long parts are this thread's to give away, as frames that only pass through are
+   * @param onControl - takes messages that are not bytes
+   */
+  constructor(port: MessagePort, own: boolean, onControl: (message: unknown) => void) {
+    this.#port = port;
+    this.#own = own;
+    this.drained = new Observable((subscriber) => {
+      subscriber.next();
+      subscriber.complete();
+    });
+    this.chunks = new Observable((subscriber) => {
+      const onMessage = (message: unknown): void => {
+        if (Array.isArray(message)) for (const buffer of message as ArrayBuffer[]) subscriber.next(new Uint8Array(buffer));
+        else onControl(message);
+      };
+      const onClose = (): void => {
+        subscriber.complete();
+      };
+      port.on('message', onMessage).on('close', onClose);
+      return () => {
+        port.off('message', onMessage).off('close', onClose);
+      };
+    });
+  }
+
+  write(parts: readonly Uint8Array[]): void {
+    const buffers = transferable(parts, this.#own);
+    this.#port.postMessage(buffers, buffers);
+  }
+
+  end(): void {
+    this.#port.close();
+  }
+
+  destroy(): void {
+    this.#port.close();
+  }
+}

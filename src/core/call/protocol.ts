@@ -1,0 +1,35 @@
+import type { ErrorContent } from '../wire/call-error.ts';
+
+/** Which function: a module by its ID, a class for a static method, the name of the export or method. */
+export interface FunctionRef {
+  readonly module: string;
+  readonly className: string | null;
+  readonly name: string;
+}
+
+/** Payload of CALL_FUNCTION. The reply handle of the message identifies the call. */
+export type CallRequest = readonly [chain: string | null, module: string, className: string | null, name: string, args: readonly unknown[]];
+
+/** A reply to a call: the first item tells what it is. */
+export const REPLY_RESULT = 0;
+export const REPLY_NEXT = 1;
+export const REPLY_COMPLETE = 2;
+export const REPLY_ERROR = 3;
+
+/** `[RESULT, value]` is a value and the end; `[NEXT, value]`, `[COMPLETE]` and `[ERROR, error]` make a stream. */
+export type Reply = readonly [kind: number, value?: unknown];
+
+/** What a caller tells a callee on CALL_CONTROL: `[reply handle, kind, ...]`. */
+export const CONTROL_CANCEL = 0;
+export const CONTROL_CREDIT = 1;
+export type CallControl = readonly [call: number, kind: number, values?: number, bytes?: number];
+
+/** What a callee may have in flight before the caller acknowledges (docs/limits.md). */
+export const WINDOW_VALUES = 256;
+export const WINDOW_BYTES: number = 4 * 1024 * 1024;
+
+/** Values and bytes of a source without backpressure that wait for credit; beyond, the call fails, loudly. */
+export const MAX_WAITING_VALUES: number = 64 * 1024;
+export const MAX_WAITING_BYTES: number = 64 * 1024 * 1024;
+
+export type { ErrorContent };

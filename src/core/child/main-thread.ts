@@ -1,0 +1,158 @@
+import { channel } from 'node:diagnostics_channel';
+import { writeSync } from 'node:fs';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { NodeBroker } from '../broker/node-broker.ts';
+import { PortLink } from '../broker/port-link.ts';
+import { CallTracker } from '../call/current-call.ts';
+import { Dispatcher } from '../call/dispatch.ts';
+import type { ChildConfig } from '../config.ts';
+import { isError } from '../errors.ts';
+import { ModuleStore } from '../importer/module-store.ts';
+import { LogForwarder } from '../log/forwarder.ts';
+import { hasParentAuthority } from '../mailbox/policy.ts';
+import { Router } from '../routing/router.ts';
+import { Stream } from '../routing/stream.ts';
+import { LINGER_MS, endProcess } from '../shutdown.ts';
+import { captureStdio } from '../stdio/capture.ts';
+import { errorContent } from '../wire/call-error.ts';
+import type { ErrorContent } from '../wire/call-error.ts';
+import { IS_DEAD } from '../wire/frame.ts';
+import type { Message } from '../wire/frame.ts';
+import { CALL_FUNCTION, LOAD_MODULE, SHUTDOWN } from '../wire/handles.ts';
+import { BootLink } from './boot-link.ts';
+import type { BrokerThreadData, ThreadControl } from './broker-thread.ts';
+import { childContexts, childLibrary } from './library.ts';
+import { SharedState } from './shared-state.ts';
+import { traceTo } from './trace.ts';
+
+/** Starts the other thread: evaluates the core again there, from the compressed copy that this child was booted with. */
+const WORKER_SOURCE =
+  "const{workerData:w}=require('worker_threads');require('vm').runInThisContext(require('zlib').inflateRawSync(w.core)+'',{filename:'tendril-core'})(require,w.core,w.data)";
+
+/**
+ * The main thread of a child: runs user code. Until the first call it also serves the parent's stream by itself; then it
+ * starts the broker thread and hands the descriptors over for good (docs/decisions.md, D-010).
+ */
+export class MainThread {
+  readonly #core: Uint8Array;
+  readonly #config: ChildConfig;
+  readonly #broker = new NodeBroker();
+  readonly #state = new SharedState();
+  readonly #link: BootLink;
+  readonly #router: Router;
+  readonly #stream: Stream;
+  readonly #log: LogForwarder;
+  readonly #tracker = new CallTracker();
+  readonly #modules: ModuleStore;
+  readonly #dispatcher: Dispatcher;
+  readonly #flushStdio: () => void;
+  #port: { postMessage(control: ThreadControl): void } | undefined;
+  #uncaught: ErrorContent | undefined;
+  #ending = false;
+
+  constructor(core: Uint8Array, config: ChildConfig) {
+    this.#core = core;
+    this.#config = config;
+    this.#link = new BootLink(this.#state, config.readBufferSize);
+    this.#router = new Router(this.#broker, config);
+    this.#stream = new Stream(this.#broker, config.parentIds[0] ?? 0, config.maxMessageSize);
+    this.#router.table.parent = this.#stream;
+    this.#router.add(this.#stream);
+    this.#log = new LogForwarder(this.#router, config.parentIds.at(-1) ?? 0, config.logLevel);
+    this.#flushStdio = captureStdio((stream, line) => {
+      this.#log.record(stream, 'info', line);
+    });
+    const contexts = childContexts(this.#router, config.name);
+    let library: unknown;
+    this.#modules = new ModuleStore(() => (library ??= childLibrary(contexts, this.#log, this.#tracker)));
+    this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#modules.resolve(ref), this.#tracker);
+    this.#router.addHandler(LOAD_MODULE, { policy: hasParentAuthority, deliver: (message) => { this.#onLoadModule(message); } });
+    this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: () => { this.#shutdown(); } });
+    this.#broker.faults.subscribe(({ error, where }) => {
+      this.#log.record('tendril', 'error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
+    });
+    traceTo(config.trace, 'main', channel);
+  }
+
+  /** Announces that the core runs, and begins to serve. */
+  start(announce: () => void): void {
+    process.on('uncaughtExceptionMonitor', (error) => {
+      const [name, message, stack, code, cause] = errorContent(error);
+      this.#uncaught = [name, message, stack, 'ERR_TENDRIL_UNCAUGHT', [name, message, stack, code, cause]];
+      this.#log.record('tendril', 'error', `uncaught: ${stack}`);
+    });
+    process.on('exit', (code) => {
+      this.#onExit(code);
+    });
+    this.#stream.closed.subscribe(() => {
+      this.#shutdown();
+    });
+    announce();
+    this.#router.open(this.#stream, this.#link, undefined, (batch) => {
+      this.#receive(batch);
+    });
+  }
+
+  #receive(batch: readonly Message[]): void {
+    const call = this.#port === undefined ? batch.findIndex((message) => message.handle === CALL_FUNCTION && message.dstId === this.#config.id) : -1;
+    if (call < 0) {
+      this.#router.receive(batch, this.#stream);
+      return;
+    }
+    // User code is about to run, and may never return: from here on someone else must read.
+    this.#link.stopReading();
+    const rest = batch.slice(call + 1).map((message) => message.frame ?? new Uint8Array());
+    this.#startBrokerThread(Buffer.concat([...rest, this.#stream.takeRemainder()]));
+    this.#router.receive(batch.slice(0, call + 1), this.#stream);
+  }
+
+  #startBrokerThread(unread: Uint8Array): void {
+    const { port1, port2 } = new MessageChannel();
+    const data: BrokerThreadData = { config: this.#config, memory: this.#state.memory, port: port2, unread };
+    const worker = new Worker(WORKER_SOURCE, { eval: true, execArgv: [], stdout: false, stderr: false, workerData: { core: this.#core, data }, transferList: [port2] });
+    worker.on('error', (error) => {
+      writeSync(2, `tendril: the broker thread failed: ${String(error)}\n`);
+      process.exit(70);
+    });
+    this.#port = port1;
+    this.#router.table.twin = this.#stream;
+    this.#link.handOver(new PortLink(port1, false, () => undefined));
+  }
+
+  #onLoadModule(message: Message): void {
+    if (message.replyTo !== IS_DEAD) this.#modules.receive(message.data, message.tail);
+  }
+
+  #shutdown(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    this.#state.answer();
+    let finished = false;
+    const finish = (): void => {
+      if (finished) return;
+      finished = true;
+      this.#flushStdio();
+      this.#router.close();
+      this.#stream.flush();
+      if (this.#port) this.#port.postMessage('finished');
+      else endProcess(this.#broker);
+    };
+    this.#broker.after(LINGER_MS, finish);
+    this.#dispatcher.cancelAll(() => {
+      this.#broker.defer(finish);
+    });
+  }
+
+  /** The last words of a process that user code ends: nothing queued is lost. */
+  #onExit(code: number): void {
+    const stack = new Error(`process.exit(${String(code)})`).stack ?? '';
+    const error = this.#uncaught ?? (['ProcessExit', `the remote process ended: process.exit(${String(code)}) was called`, stack, 'ERR_TENDRIL_PROCESS_EXIT', null] as const);
+    if (this.#uncaught === undefined && !this.#ending) this.#log.record('tendril', 'error', `process.exit(${String(code)}) was called: ${stack}`);
+    this.#dispatcher.failAll(error);
+    this.#flushStdio();
+    this.#stream.flush();
+    if (this.#port === undefined) return;
+    this.#port.postMessage('flush');
+    this.#state.waitFlushed(this.#config.graceMs);
+  }
+}

@@ -1,0 +1,20 @@
+import { writeSync } from 'node:fs';
+import type { channel as openChannel } from 'node:diagnostics_channel';
+import type { TraceLevel } from '../config.ts';
+
+/**
+ * Writes events (and, at `io`, every message without its payload) to the raw stderr of this process. Never through the
+ * tree: a trace of messages that is itself a message would not end.
+ */
+export function traceTo(level: TraceLevel, thread: string, open: typeof openChannel): void {
+  if (level === 'off') return;
+  const write = (event: unknown): void => {
+    try {
+      writeSync(2, `[tendril ${thread}] ${JSON.stringify(event)}\n`);
+    } catch {
+      // A full or closed stderr is no reason to fail.
+    }
+  };
+  open('tendril:router').subscribe(write);
+  if (level === 'io') open('tendril:io').subscribe(write);
+}

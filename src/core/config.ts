@@ -1,0 +1,26 @@
+/** How much the inside of a context shows of itself, on its raw stderr: nothing, events, or every message as well. */
+export type TraceLevel = 'off' | 'events' | 'io';
+
+/** Ranks of log levels, as in winston's npm levels: a lower rank is more urgent. */
+export const LOG_LEVELS = { error: 0, warn: 1, info: 2, http: 3, verbose: 4, debug: 5, silly: 6 } as const;
+
+/** A log level of winston's npm set. */
+export type LogLevel = keyof typeof LOG_LEVELS;
+
+/**
+ * What a parent tells a new child, as the data of the first frame of their stream (destination: the child's ID,
+ * handle 0). It travels apart from the core, so that the core is compressed once for all children.
+ */
+export interface ChildConfig {
+  readonly id: number;
+  /** From the immediate parent up to the master. */
+  readonly parentIds: readonly number[];
+  readonly name: string;
+  /** Less urgent records are dropped in the child. */
+  readonly logLevel: LogLevel;
+  readonly maxMessageSize: number;
+  /** Time for an orderly end before the process is ended by force. */
+  readonly graceMs: number;
+  readonly readBufferSize: number;
+  readonly trace: TraceLevel;
+}

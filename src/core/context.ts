@@ -1,0 +1,134 @@
+import { randomUUID } from 'node:crypto';
+import type { Observable } from 'rxjs';
+import { invoke } from './call/invoke.ts';
+import type { CallTarget } from './call/invoke.ts';
+import type { FunctionRef } from './call/protocol.ts';
+import type { Emitted, RemoteFunction } from './call/types.ts';
+import { Mailbox } from './mailbox/mailbox.ts';
+import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
+import type { Router } from './routing/router.ts';
+import { Sender } from './mailbox/sender.ts';
+import type { Reviver } from './wire/values.ts';
+import { TAG_CONTEXT, WIRE } from './wire/tags.ts';
+import type { Wired } from './wire/tags.ts';
+
+/** Finds the module and the name of a function. Throws a UsageError with the remedy when it cannot. */
+export type FunctionFinder = (fn: RemoteFunction) => FunctionRef;
+
+/** Options of calls. */
+export interface CallOptions {
+  /**
+   * Calls with the same chain run one after another, in the order of their subscription, and once one has failed all
+   * later ones fail with its error without running (Mitogen's CallChain).
+   */
+  readonly chain?: string;
+  /** Aborting it fails the call with the signal's reason and cancels it there. */
+  readonly signal?: AbortSignal;
+}
+
+/** Something that calls can be made on. */
+export interface Callable {
+  /**
+   * Calls an exported function of an ordinary module, or of a builtin module of Node, in the context.
+   *
+   * Cold: every subscription makes one call, unsubscribing cancels it (the remote `currentCall().signal` fires, the
+   * remote observable is unsubscribed). Values are those of the returned observable or async iterable, else the one
+   * result. Errors: CallError when the function throws, EncodeError when an argument or the result cannot be sent,
+   * ConnectError when the context cannot be connected, ChannelError when it is lost.
+   */
+  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): Observable<Emitted<ReturnType<F>>>;
+}
+
+/** What all contexts of one process share. */
+export interface ContextScope extends MailboxScope {
+  readonly find: FunctionFinder;
+}
+
+/** A process of the tree, seen from this one. Equal to another when their IDs are. */
+export class Context implements Callable, Wired {
+  readonly id: number;
+  readonly name: string;
+  readonly #scope: ContextScope;
+  readonly #mailboxes = new Map<number, Mailbox<unknown>>();
+
+  /** @internal */
+  constructor(scope: ContextScope, id: number, name: string) {
+    this.#scope = scope;
+    this.id = id;
+    this.name = name;
+  }
+
+  /**
+   * The conversation with this context on a handle: as an Observer it sends to the handle there, as an Observable it
+   * gives what arrives from there on the same handle here. On `self` it gives what arrives from anyone admitted.
+   *
+   * @param number - the handle; a random unused one when left out, for a {@link Mailbox.sender} to pass on
+   */
+  handle<T = unknown>(number?: number, options?: MailboxOptions): Mailbox<T> {
+    const handle = number ?? this.#scope.router.allocateHandle();
+    const known = this.#mailboxes.get(handle);
+    if (known?.open === true) return known as Mailbox<T>;
+    const mailbox = new Mailbox<T>(this.#scope, this.id, handle, options, () => {
+      if (this.#mailboxes.get(handle) === (mailbox as Mailbox<unknown>)) this.#mailboxes.delete(handle);
+    });
+    this.#mailboxes.set(handle, mailbox as Mailbox<unknown>);
+    return mailbox;
+  }
+
+  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): Observable<Emitted<ReturnType<F>>> {
+    return this.#invoke(() => this.#scope.find(fn), args, {});
+  }
+
+  /** Calls with options. */
+  with(options: CallOptions): Callable {
+    return {
+      call: (fn, ...args) => this.#invoke(() => this.#scope.find(fn), args, options),
+    };
+  }
+
+  /** A new chain: its calls run in order, and the first failure fails the rest without running them. */
+  chain(): Callable {
+    return this.with({ chain: randomUUID() });
+  }
+
+  /** How calls reach this context; the master's contexts say here when they are connected. @internal */
+  protected target(): CallTarget {
+    return {
+      contextId: this.id,
+      name: this.name,
+      whenReady: (go) => {
+        go();
+        return undefined;
+      },
+      prepare: () => undefined,
+    };
+  }
+
+  /** Completes the conversations with this context, as its orderly end does. @internal */
+  protected closeMailboxes(): void {
+    for (const mailbox of [...this.#mailboxes.values()]) mailbox.close();
+  }
+
+  toString(): string {
+    return `Context(${String(this.id)}, ${this.name})`;
+  }
+
+  [WIRE](): { tag: number; content: unknown } {
+    return { tag: TAG_CONTEXT, content: [this.id, this.name] };
+  }
+
+  #target: CallTarget | undefined;
+
+  #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, signal }: CallOptions): Observable<T> {
+    this.#target ??= this.target();
+    return invoke<T>(this.#scope, { target: this.#target, ref, args, chain: chain ?? null, signal });
+  }
+}
+
+/** Makes the contexts and senders that arrive in messages: known contexts are found, others made. */
+export function createReviver(router: Router, contextOf: (id: number, name: string) => unknown): Reviver {
+  return {
+    context: contextOf,
+    sender: (contextId, handle) => new Sender(router, contextId, handle),
+  };
+}

@@ -1,0 +1,328 @@
+import { randomFillSync } from 'node:crypto';
+import { channel } from 'node:diagnostics_channel';
+import { Subject } from 'rxjs';
+import type { Observable } from 'rxjs';
+import type { Broker, Link } from '../broker/broker.ts';
+import { UsageError } from '../errors.ts';
+import type { DeadReason } from '../errors.ts';
+import { hasParentAuthority } from '../mailbox/policy.ts';
+import type { Policy } from '../mailbox/policy.ts';
+import { IS_DEAD, payloadLength } from '../wire/frame.ts';
+import type { Message } from '../wire/frame.ts';
+import { DEL_ROUTE, FIRST_DYNAMIC_HANDLE } from '../wire/handles.ts';
+import { decide } from './decide.ts';
+import type { Stream } from './stream.ts';
+import { RouteTable } from './table.ts';
+
+/** Who answers a handle of this context. */
+export interface Handler {
+  /** Takes a message, or a dead message (`replyTo` is IS_DEAD). A throw is reported and harms nothing else. */
+  deliver(message: Message): void;
+  /** The only context that may send here; its end is announced by a dead message. */
+  readonly respondent?: number;
+  /** Who else may send here; {@link hasParentAuthority} when there is no respondent either. */
+  readonly policy?: Policy;
+}
+
+/** What happened in a router, for tools and tests. */
+export type RouterEvent =
+  | { readonly type: 'stream-opened'; readonly id: number }
+  | { readonly type: 'stream-closed'; readonly id: number; readonly error: Error | undefined }
+  | { readonly type: 'message-dropped'; readonly why: string; readonly srcId: number; readonly handle: number }
+  | { readonly type: 'message-refused'; readonly reason: DeadReason; readonly srcId: number; readonly handle: number };
+
+/** Who a router is. */
+export interface RouterOptions {
+  readonly id: number;
+  /** From the immediate parent up to the master. */
+  readonly parentIds: readonly number[];
+  /** Bytes of the largest payload. */
+  readonly maxMessageSize: number;
+}
+
+const eventChannel = channel('tendril:router');
+const ioChannel = channel('tendril:io');
+
+/** One number for a pair: handles have 32 bits, context IDs 16. */
+function conversationKey(contextId: number, handle: number): number {
+  return contextId * 2 ** 32 + handle;
+}
+
+const randomHandles = new Uint32Array(1024);
+
+/**
+ * Moves messages: verifies their source, delivers them to handlers here, forwards them towards their destination, or
+ * declares them dead. Delivery is synchronous and first in, first out, also when a handler sends in turn.
+ */
+export class Router {
+  readonly id: number;
+  readonly parentIds: readonly number[];
+  readonly maxMessageSize: number;
+  readonly broker: Broker;
+  readonly table: RouteTable<Stream>;
+  /** Drops, refusals, streams; also on `diagnostics_channel` `tendril:router`. */
+  readonly events: Observable<RouterEvent>;
+  readonly #events = new Subject<RouterEvent>();
+  readonly #handlers = new Map<number, Handler>();
+  /** Handlers that one context alone may send to, by {@link conversationKey}. */
+  readonly #conversations = new Map<number, Handler>();
+  readonly #respondents = new Map<number, Set<number>>();
+  readonly #streams = new Set<Stream>();
+  readonly #queue: { message: Message; from: Stream | undefined }[] = [];
+  #delivering = false;
+  #nextRandom = randomHandles.length;
+
+  constructor(broker: Broker, options: RouterOptions) {
+    this.broker = broker;
+    this.id = options.id;
+    this.parentIds = options.parentIds;
+    this.maxMessageSize = options.maxMessageSize;
+    this.table = new RouteTable(options.id);
+    this.events = this.#events.asObservable();
+    this.addHandler(DEL_ROUTE, { deliver: (message) => { this.#onDelRoute(message); }, policy: (message) => message.srcId === this.parentIds[0] || message.srcId === this.id });
+  }
+
+  /** The direct peers. */
+  get streams(): ReadonlySet<Stream> {
+    return this.#streams;
+  }
+
+  /** How many handles are answered here. For leak checks. */
+  get handleCount(): number {
+    return this.#handlers.size + this.#conversations.size;
+  }
+
+  /** Adds a direct peer whose link may come later: {@link Router.open}. */
+  add(stream: Stream): void {
+    this.#streams.add(stream);
+    stream.closed.subscribe((error) => {
+      this.#streamClosed(stream, error);
+    });
+  }
+
+  /**
+   * Starts to read from a peer.
+   *
+   * @param first - bytes of the stream that were read before
+   * @param deliver - takes the messages of each chunk; {@link Router.receive} unless someone must look at them first
+   */
+  open(stream: Stream, link: Link, first?: Uint8Array, deliver: (batch: readonly Message[]) => void = (batch) => { this.receive(batch, stream); }): void {
+    this.#emit({ type: 'stream-opened', id: stream.remoteId });
+    stream.open(link, deliver, first);
+  }
+
+  /** An unused random handle; unguessable, so knowing it is a capability. */
+  allocateHandle(): number {
+    for (;;) {
+      if (this.#nextRandom >= randomHandles.length) {
+        randomFillSync(randomHandles);
+        this.#nextRandom = 0;
+      }
+      const handle = randomHandles[this.#nextRandom++] ?? 0;
+      if (handle >= FIRST_DYNAMIC_HANDLE && !this.#handlers.has(handle)) return handle;
+    }
+  }
+
+  /** Answers `handle` from now on. Throws when it is answered already. */
+  addHandler(handle: number, handler: Handler): void {
+    if (this.#handlers.has(handle)) throw new UsageError('ERR_TENDRIL_HANDLE_IN_USE', `cannot register handle ${String(handle)}: it exists already; remove it first or use a dynamic one`);
+    this.#handlers.set(handle, handler);
+    if (handler.respondent === undefined) return;
+    let handles = this.#respondents.get(handler.respondent);
+    if (handles === undefined) this.#respondents.set(handler.respondent, (handles = new Set()));
+    handles.add(handle);
+  }
+
+  /** Stops answering `handle`; later messages for it are dead. */
+  removeHandler(handle: number): void {
+    const handler = this.#handlers.get(handle);
+    if (handler === undefined) return;
+    this.#handlers.delete(handle);
+    if (handler.respondent === undefined) return;
+    const handles = this.#respondents.get(handler.respondent);
+    handles?.delete(handle);
+    if (handles?.size === 0) this.#respondents.delete(handler.respondent);
+  }
+
+  /** Answers `handle` for messages from `contextId` alone, beside what others answer on the same number. */
+  addConversation(contextId: number, handle: number, handler: Handler): void {
+    const key = conversationKey(contextId, handle);
+    if (this.#conversations.has(key)) throw new UsageError('ERR_TENDRIL_HANDLE_IN_USE', `cannot register handle ${String(handle)} for context ${String(contextId)}: it exists already; use the mailbox that you have`);
+    this.#conversations.set(key, handler);
+  }
+
+  removeConversation(contextId: number, handle: number): void {
+    this.#conversations.delete(conversationKey(contextId, handle));
+  }
+
+  /** Sends a message of this context. */
+  send(message: Message): void {
+    if (message.replyTo !== IS_DEAD && payloadLength(message) > this.maxMessageSize) {
+      this.#tooLarge(message);
+      return;
+    }
+    this.#enqueue(message, undefined);
+  }
+
+  /** Sends the dead message `reason: text`. */
+  sendDead(dstId: number, handle: number, reason: DeadReason, text = ''): void {
+    const data = Buffer.from(text === '' ? reason : `${reason}: ${text}`, 'utf8');
+    this.send({ dstId, srcId: this.id, handle, replyTo: IS_DEAD, data });
+  }
+
+  /** Routes what came in on a stream. */
+  receive(batch: readonly Message[], from: Stream): void {
+    for (const message of batch) this.#enqueue(message, from);
+  }
+
+  /** Tells everyone who waits for `id` that no answer will come. */
+  contextGone(id: number, reason: DeadReason = 'respondent-gone', text = 'the respondent Context has disconnected'): void {
+    for (const handle of [...(this.#respondents.get(id) ?? [])]) this.#deadHere(this.#handlers.get(handle), handle, id, reason, text);
+    for (const [key, handler] of [...this.#conversations]) {
+      if (Math.floor(key / 2 ** 32) === id) this.#deadHere(handler, key % 2 ** 32, id, reason, text);
+    }
+  }
+
+  /** Ends every handler with a dead message, as the last act of a shutdown. */
+  close(): void {
+    for (const [handle, handler] of [...this.#handlers]) this.#deadHere(handler, handle, this.id, 'broker-exit', 'Broker has exitted');
+    for (const [key, handler] of [...this.#conversations]) this.#deadHere(handler, key % 2 ** 32, this.id, 'broker-exit', 'Broker has exitted');
+    this.#handlers.clear();
+    this.#conversations.clear();
+    this.#respondents.clear();
+    this.#events.complete();
+  }
+
+  #enqueue(message: Message, from: Stream | undefined): void {
+    if (this.#delivering) {
+      this.#queue.push({ message, from });
+      return;
+    }
+    this.#delivering = true;
+    this.#route(message, from);
+    // Plain index: a queue that grows while it is worked on must not be shifted element by element.
+    for (let index = 0; index < this.#queue.length; index++) {
+      const next = this.#queue[index];
+      if (next) this.#route(next.message, next.from);
+    }
+    this.#queue.length = 0;
+    this.#delivering = false;
+  }
+
+  #route(message: Message, from: Stream | undefined): void {
+    if (ioChannel.hasSubscribers) ioChannel.publish({ id: this.id, srcId: message.srcId, dstId: message.dstId, handle: message.handle, replyTo: message.replyTo, bytes: payloadLength(message) });
+    const decision = decide(this.table, message, from);
+    switch (decision.kind) {
+      case 'deliver':
+        this.#deliver(message, from);
+        return;
+      case 'forward':
+        from?.addressed(message.dstId);
+        decision.peer.send(message);
+        return;
+      case 'dead':
+        this.#reply(message, decision.reason, decision.text);
+        return;
+      case 'drop':
+        this.#emit({ type: 'message-dropped', why: decision.why, srcId: message.srcId, handle: message.handle });
+    }
+  }
+
+  #deliver(message: Message, from: Stream | undefined): void {
+    const conversation = this.#conversations.size === 0 ? undefined : this.#conversations.get(conversationKey(message.srcId, message.handle));
+    if (conversation !== undefined) {
+      this.#hand(conversation, message);
+      return;
+    }
+    const handler = this.#handlers.get(message.handle);
+    if (handler === undefined) {
+      const { twin } = this.table;
+      if (twin !== undefined && from !== twin) twin.send(message);
+      else this.#reply(message, 'invalid-handle', `invalid handle ${String(message.handle)}`);
+      return;
+    }
+    if (!this.#admits(handler, message, from)) {
+      const reason = handler.respondent === undefined ? 'refused-by-policy' : 'unexpected-source';
+      this.#emit({ type: 'message-refused', reason, srcId: message.srcId, handle: message.handle });
+      this.#reply(message, reason, handler.respondent === undefined ? 'refused by policy' : 'reply from unexpected context');
+      return;
+    }
+    this.#hand(handler, message);
+  }
+
+  #hand(handler: Handler, message: Message): void {
+    try {
+      handler.deliver(message);
+    } catch (error) {
+      this.broker.report(error, `handler of handle ${String(message.handle)}`);
+    }
+  }
+
+  #admits(handler: Handler, message: Message, from: Stream | undefined): boolean {
+    if (handler.respondent !== undefined) {
+      // A dead message can come from any hop on the way to the respondent; random handles keep strangers out.
+      if (message.srcId === handler.respondent || (message.replyTo === IS_DEAD && message.handle >= FIRST_DYNAMIC_HANDLE)) return true;
+      if (handler.policy === undefined) return false;
+    }
+    const policy = handler.policy ?? hasParentAuthority;
+    return policy(message, { id: this.id, parentIds: this.parentIds, immediateId: from?.remoteId });
+  }
+
+  #reply(message: Message, reason: DeadReason, text: string): void {
+    if (message.replyTo === 0 || message.replyTo === IS_DEAD) return;
+    this.sendDead(message.srcId, message.replyTo, reason, text);
+  }
+
+  #tooLarge(message: Message): void {
+    const text = `message too large (${String(payloadLength(message))} bytes, max ${String(this.maxMessageSize)} bytes)`;
+    this.#emit({ type: 'message-refused', reason: 'too-large', srcId: message.srcId, handle: message.handle });
+    // Whoever waits must wake up: the sender when it expects an answer, else the one that was to receive this.
+    if (message.replyTo !== 0) this.sendDead(this.id, message.replyTo, 'too-large', text);
+    else this.sendDead(message.dstId, message.handle, 'too-large', text);
+  }
+
+  #deadHere(handler: Handler | undefined, handle: number, srcId: number, reason: DeadReason, text: string): void {
+    if (handler !== undefined) this.#hand(handler, { dstId: this.id, srcId, handle, replyTo: IS_DEAD, data: Buffer.from(`${reason}: ${text}`) });
+  }
+
+  #onDelRoute(message: Message): void {
+    if (message.replyTo === IS_DEAD || message.data.length !== 2) return;
+    const id = Buffer.from(message.data).readUInt16BE(0);
+    if (id === this.id || this.parentIds.includes(id)) return;
+    this.contextGone(id);
+    this.#passOnGone(id, this.table.parent);
+    if (this.table.twin !== undefined && this.table.twin !== this.table.parent) this.table.twin.send({ ...message, srcId: this.id, dstId: this.id });
+  }
+
+  #streamClosed(stream: Stream, error: Error | undefined): void {
+    this.#streams.delete(stream);
+    const ids = this.table.via(stream);
+    for (const id of ids) this.table.delete(id);
+    if (this.table.twin === stream) this.table.twin = undefined;
+    this.#emit({ type: 'stream-closed', id: stream.remoteId, error });
+    if (this.table.parent === stream) {
+      this.table.parent = undefined;
+      // Everything that is not below us was behind this stream.
+      for (const id of new Set([...this.#respondents.keys(), ...[...this.#conversations.keys()].map((key) => Math.floor(key / 2 ** 32))])) if (this.table.get(id) === undefined) this.contextGone(id);
+    }
+    for (const id of ids) {
+      this.contextGone(id);
+      this.#passOnGone(id, undefined);
+    }
+  }
+
+  /** Tells the peers that have sent to `id` that it is gone. */
+  #passOnGone(id: number, except: Stream | undefined): void {
+    for (const peer of this.#streams) {
+      if (peer === except || peer === this.table.parent || peer === this.table.twin || !peer.forgetAddressed(id)) continue;
+      const data = Buffer.alloc(2);
+      data.writeUInt16BE(id);
+      peer.send({ dstId: peer.remoteId, srcId: this.id, handle: DEL_ROUTE, replyTo: 0, data });
+    }
+  }
+
+  #emit(event: RouterEvent): void {
+    if (eventChannel.hasSubscribers) eventChannel.publish({ id: this.id, ...event });
+    this.#events.next(event);
+  }
+}

@@ -1,0 +1,172 @@
+import { AsyncSubject, map, of } from 'rxjs';
+import type { Observable, Subscription } from 'rxjs';
+import type { Broker, Link } from '../broker/broker.ts';
+import { OutBatch } from '../broker/out-batch.ts';
+import { ChannelError } from '../errors.ts';
+import { FrameDecoder } from '../wire/frame.ts';
+import type { Message } from '../wire/frame.ts';
+
+/** IDs that a stream may have addressed before the oldest is forgotten; bounds what a hostile peer can make us keep. */
+const MAX_EGRESS_IDS = 4096;
+
+/** Something that waits for a stream to be connected. */
+interface Waiting {
+  readonly go: () => void;
+  readonly fail: (error: Error) => void;
+}
+
+/**
+ * A direct peer: frames over a link. It can be used before the link is there: messages wait, in order, and so do those
+ * who ask with {@link Stream.whenOpen}.
+ */
+export class Stream {
+  /** Context at the other end. */
+  readonly remoteId: number;
+  /** Emits why the stream ended (undefined for end of file), once; replays. */
+  readonly closed: Observable<Error | undefined>;
+  readonly #closed = new AsyncSubject<Error | undefined>();
+  readonly #broker: Broker;
+  #link: Link | undefined;
+  #waiting: (Waiting | Message)[] = [];
+  readonly #batch = new OutBatch();
+  readonly #decoder: FrameDecoder;
+  readonly #egressIds = new Set<number>();
+  #reading: Subscription | undefined;
+  #flushing = false;
+  #ended = false;
+
+  constructor(broker: Broker, remoteId: number, maxMessageSize: number) {
+    this.remoteId = remoteId;
+    this.closed = this.#closed.asObservable();
+    this.#broker = broker;
+    this.#decoder = new FrameDecoder(maxMessageSize);
+  }
+
+  /** True from {@link Stream.open} on, also when it has ended since. */
+  get opened(): boolean {
+    return this.#link !== undefined;
+  }
+
+  /** Begins to work. `deliver` gets the messages of each chunk; `first` are bytes that were read before. */
+  open(link: Link, deliver: (batch: readonly Message[], from: Stream) => void, first?: Uint8Array): void {
+    if (this.#ended) {
+      link.destroy();
+      return;
+    }
+    this.#link = link;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const item of waiting) {
+      if ('go' in item) item.go();
+      else this.send(item);
+    }
+    if (first && first.length > 0) {
+      try {
+        deliver(this.#decoder.push(first, false), this);
+      } catch (error) {
+        this.disconnect(error as Error);
+        return;
+      }
+    }
+    this.#reading = link.chunks.pipe(map((chunk) => this.#decoder.push(chunk, link.volatile))).subscribe({
+      next: (batch) => {
+        deliver(batch, this);
+      },
+      error: (error: unknown) => {
+        this.disconnect(error as Error);
+      },
+      complete: () => {
+        this.disconnect();
+      },
+    });
+    // A link that was at its end already completed before `#reading` was set.
+    if (this.#ended) this.#reading.unsubscribe();
+  }
+
+  /** Queues a message; everything that one turn sends goes out in one write. */
+  send(message: Message): void {
+    if (this.#ended) return;
+    if (this.#link === undefined) {
+      this.#waiting.push(message);
+      return;
+    }
+    this.#batch.push(message);
+    if (this.#flushing) return;
+    this.#flushing = true;
+    this.#broker.defer(() => {
+      this.flush();
+    });
+  }
+
+  /**
+   * Runs `go` when the stream is open, behind the messages that wait already; or `fail` when it ends before.
+   * The returned function withdraws both.
+   */
+  whenOpen(go: () => void, fail: (error: Error) => void): () => void {
+    const waiting: Waiting = { go, fail };
+    this.#waiting.push(waiting);
+    return () => {
+      const index = this.#waiting.indexOf(waiting);
+      if (index >= 0) this.#waiting.splice(index, 1);
+    };
+  }
+
+  /** Writes what is queued now. */
+  flush(): void {
+    this.#flushing = false;
+    if (this.#batch.bytes === 0 || this.#ended || this.#link === undefined) return;
+    this.#link.write(this.#batch.take());
+    if (this.#link.pendingBytes === 0) this.#batch.reuse();
+  }
+
+  /** Notes that the peer has sent to `id`, so that it can be told when `id` is gone. */
+  addressed(id: number): void {
+    if (this.#egressIds.has(id)) return;
+    if (this.#egressIds.size >= MAX_EGRESS_IDS) {
+      const [oldest] = this.#egressIds;
+      if (oldest !== undefined) this.#egressIds.delete(oldest);
+    }
+    this.#egressIds.add(id);
+  }
+
+  /** True when the peer has sent to `id`; forgets it. */
+  forgetAddressed(id: number): boolean {
+    return this.#egressIds.delete(id);
+  }
+
+  /** Bytes of an incomplete message, which are forgotten here: for handing the stream over to another thread. */
+  takeRemainder(): Buffer {
+    return this.#decoder.takeRemainder();
+  }
+
+  /** Bytes queued here and in the link. */
+  get pendingBytes(): number {
+    return this.#batch.bytes + (this.#link?.pendingBytes ?? 0);
+  }
+
+  /** Emits when what was queued so far is written. */
+  get drained(): Observable<void> {
+    this.flush();
+    return this.#link?.drained ?? of(undefined);
+  }
+
+  /** Sends what is queued, then end of file; the stream closes when the peer closes its side. */
+  end(): void {
+    this.flush();
+    this.#link?.end();
+  }
+
+  /** Ends both directions at once. */
+  disconnect(error?: Error): void {
+    if (this.#ended) return;
+    this.flush();
+    this.#ended = true;
+    this.#reading?.unsubscribe();
+    this.#link?.destroy();
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const item of waiting) if ('fail' in item) item.fail(error ?? new ChannelError('respondent-gone', 'the context has disconnected'));
+    this.#closed.next(error);
+    this.#closed.complete();
+  }
+}

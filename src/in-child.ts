@@ -1,0 +1,31 @@
+import type { CurrentCall } from './core/call/current-call.ts';
+import type { Context } from './core/context.ts';
+import { UsageError } from './core/errors.ts';
+import type { LogForwarder } from './core/log/forwarder.ts';
+
+// In a child `tendril` is the running core (src/core/child/library.ts), where these are real. In the master a module
+// that its children use is loaded too, so the names must be there; using them is a mistake that deserves a clear word.
+
+function onlyInChild(name: string): never {
+  throw new UsageError('ERR_TENDRIL_NOT_A_CHILD', `${name} was used in the master; it has a meaning only in functions that context.call() runs in a child`);
+}
+
+function childOnly<T extends object>(name: string): T {
+  return new Proxy({} as T, {
+    get: (_target, property) => (typeof property === 'symbol' ? undefined : onlyInChild(name)),
+  });
+}
+
+/** The call that runs: its AbortSignal and its caller. In functions that run in a child. */
+export function currentCall(): CurrentCall {
+  return onlyInChild('currentCall()');
+}
+
+/** This child as a context. In functions that run in a child. */
+export const self: Context = childOnly('self');
+
+/** The parent of this child. In functions that run in a child. */
+export const parent: Context = childOnly('parent');
+
+/** The logger of this child; its records go to the master's log. In functions that run in a child. */
+export const log: Pick<LogForwarder, 'error' | 'warn' | 'info' | 'debug' | 'record'> = childOnly('log');

@@ -1,0 +1,230 @@
+import { hostname, userInfo } from 'node:os';
+import { defer } from 'rxjs';
+import type { Observable } from 'rxjs';
+import { NodeBroker } from '../core/broker/node-broker.ts';
+import type { Broker } from '../core/broker/broker.ts';
+import { DEFAULT_READ_BUFFER_SIZE } from '../core/broker/broker.ts';
+import { LOG_LEVELS } from '../core/config.ts';
+import type { ChildConfig, LogLevel, TraceLevel } from '../core/config.ts';
+import { Context, createReviver } from '../core/context.ts';
+import type { ContextScope } from '../core/context.ts';
+import { DecodeError, ShutdownError, UsageError, isError } from '../core/errors.ts';
+import type { LogContent } from '../core/log/forwarder.ts';
+import { anyContext } from '../core/mailbox/policy.ts';
+import { Router } from '../core/routing/router.ts';
+import { DEFAULT_GRACE_MS } from '../core/shutdown.ts';
+import { DEFAULT_MAX_MESSAGE_SIZE, IS_DEAD } from '../core/wire/frame.ts';
+import type { Message } from '../core/wire/frame.ts';
+import { FORWARD_LOG } from '../core/wire/handles.ts';
+import { decodeValue } from '../core/wire/values.ts';
+import { ConnectedContext } from '../parent/connected-context.ts';
+import { firstStage, safeTitle } from '../parent/bootstrap/first-stage.ts';
+import { compressedCore } from '../parent/bootstrap/payload.ts';
+import { openLocal } from '../parent/connection/local.ts';
+import type { LocalOptions } from '../parent/connection/local.ts';
+import type { FirstStage, Transport } from '../parent/connection/transport.ts';
+import { openSsh } from '../parent/connection/ssh/ssh.ts';
+import type { SshOptions } from '../parent/connection/ssh/options.ts';
+import { IdAllocator } from './id-allocator.ts';
+import { LogSink } from './log-sink.ts';
+import type { LogRecord, Logger } from './log-sink.ts';
+import { findFunction } from './modules/function-finder.ts';
+import { ModuleResponder } from './modules/responder.ts';
+
+/** Options of a master. */
+export interface MasterOptions {
+  /** Takes the log of the tree; any winston logger does. Default: winston, on stderr. False: none. */
+  readonly logger?: Logger | false;
+  /** Less urgent records are dropped, in the children already. Default `info`. */
+  readonly logLevel?: LogLevel;
+  /** Bytes of the largest message; children inherit it. A peer that announces more is disconnected. Default 128 MiB. */
+  readonly maxMessageSize?: number;
+  /** Milliseconds for an orderly end of a context before it is ended by force. Default 5000. */
+  readonly graceMs?: number;
+  /** Bytes of the read buffer of each link in the children. Default 128 KiB. */
+  readonly readBufferSize?: number;
+  /** What children print of their inside, on their raw stderr. Default: the environment's TENDRIL_TRACE, else `off`. */
+  readonly trace?: TraceLevel;
+  /** Time and IO. Default: the real ones. */
+  readonly broker?: Broker;
+}
+
+/** Options of every connection method. */
+export interface ContextOptions {
+  /** Name for logs and errors. Default: made from the method and its target. */
+  readonly name?: string;
+  /** Process title there. Default `tendril:<name>`. */
+  readonly title?: string;
+  /** Milliseconds from the start of the process there until its core runs. Default 30000. */
+  readonly connectTimeoutMs?: number;
+  /** Log level of this context. Default: the master's. */
+  readonly logLevel?: LogLevel;
+}
+
+const DEFAULT_CONNECT_TIMEOUT_MS = 30_000;
+
+/** The root of a tree: makes contexts, takes their logs, sends them modules. */
+export class Master implements AsyncDisposable {
+  readonly broker: Broker;
+  readonly router: Router;
+  /** This process as a context: `self.handle(n)` gives what arrives on a handle from anyone admitted. */
+  readonly self: Context;
+  /** Log records of the whole tree that pass the level. Hot. */
+  readonly logs: Observable<LogRecord>;
+  readonly #options: MasterOptions;
+  readonly #ids = new IdAllocator();
+  readonly #contexts = new Map<number, ConnectedContext>();
+  readonly #scope: ContextScope;
+  readonly #sink: LogSink;
+  readonly #responder: ModuleResponder;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: MasterOptions = {}) {
+    checkOptions(options);
+    this.#options = options;
+    this.broker = options.broker ?? new NodeBroker();
+    this.router = new Router(this.broker, { id: 0, parentIds: [], maxMessageSize: options.maxMessageSize ?? DEFAULT_MAX_MESSAGE_SIZE });
+    this.#scope = {
+      router: this.router,
+      reviver: createReviver(this.router, (id, name) => (id === 0 ? this.self : (this.#contexts.get(id) ?? new Context(this.#scope, id, name)))),
+      find: findFunction,
+    };
+    this.self = new Context(this.#scope, 0, 'self');
+    this.#sink = new LogSink(options.logger, options.logLevel ?? 'info', (error) => {
+      process.emitWarning(`the logger failed: ${String(error)}`, 'TendrilWarning');
+    });
+    this.logs = this.#sink.records;
+    this.#responder = new ModuleResponder(this.router);
+    this.router.addHandler(FORWARD_LOG, { policy: anyContext, deliver: (message) => { this.#onLog(message); } });
+    this.#watch();
+  }
+
+  /** The contexts that this master has made and that are not closed, in the order of their making. */
+  get contexts(): readonly ConnectedContext[] {
+    return [...this.#contexts.values()];
+  }
+
+  /** Starts a child on this machine. */
+  local(options: LocalOptions & ContextOptions = {}): ConnectedContext {
+    return this.#connect(options, `local.${String(process.pid)}`, true, (_stage, title) => openLocal({ ...options, title }, _stage, this.broker));
+  }
+
+  /** Starts a child over ssh. Needs the package `ssh2`. */
+  ssh(options: SshOptions & ContextOptions & { readonly nodePath?: string | readonly string[] }): ConnectedContext {
+    const name = `ssh.${options.username === undefined ? '' : `${options.username}@`}${options.host}`;
+    return this.#connect(options, name, false, (stage) => openSsh(options, stage, this.broker));
+  }
+
+  /** Ends all contexts in order, then this master. Resolves when nothing is left; never rejects. */
+  shutdown(): Promise<void> {
+    this.#stopping ??= (async () => {
+      await Promise.all(this.contexts.map((context) => context.shutdown()));
+      this.router.close();
+      await this.#sink.flush();
+    })();
+    return this.#stopping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  #connect(options: ContextOptions & { readonly nodePath?: string | readonly string[] }, defaultName: string, eager: boolean, open: (stage: FirstStage, title: string) => Observable<Transport>): ConnectedContext {
+    if (this.#stopping) throw new ShutdownError('this master');
+    const id = this.#ids.allocate();
+    const name = options.name ?? `${defaultName}.${String(id)}`;
+    const title = safeTitle(options.title ?? `tendril:${name} (from ${userName()}@${hostname()}:${String(process.pid)})`);
+    const config: ChildConfig = {
+      id,
+      parentIds: [0],
+      name,
+      logLevel: options.logLevel ?? this.#sink.level,
+      maxMessageSize: this.router.maxMessageSize,
+      graceMs: this.#options.graceMs ?? DEFAULT_GRACE_MS,
+      readBufferSize: this.#options.readBufferSize ?? DEFAULT_READ_BUFFER_SIZE,
+      trace: this.#options.trace ?? traceFromEnvironment(),
+    };
+    const context = new ConnectedContext(this.#scope, {
+      config,
+      core: compressedCore(),
+      eager,
+      connectTimeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
+      // Mistakes in options fail the connection, as everything else that goes wrong with it.
+      open: defer(() => open(firstStage(title, options.nodePath), title)),
+      onOutput: (stream, line) => {
+        this.#sink.write({ level: 'info', message: line, logger: `tendril.ctx.${name}`, context: name, contextId: id, stream });
+      },
+      prepare: (_context, ref) => {
+        this.#responder.prepare(id, ref);
+      },
+    });
+    this.#contexts.set(id, context);
+    context.closed.subscribe(() => {
+      this.#contexts.delete(id);
+      this.#responder.forget(id);
+      this.#ids.release(id);
+    });
+    return context;
+  }
+
+  #onLog(message: Message): void {
+    if (message.replyTo === IS_DEAD) return;
+    const name = this.#contexts.get(message.srcId)?.name ?? `context ${String(message.srcId)}`;
+    let content: unknown;
+    try {
+      content = decodeValue(message.data, message.tail);
+      checkLog(content);
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      this.#own('warn', `${name} sent a log record that is not valid: ${error.message}`);
+      return;
+    }
+    const [logger, level, text] = content as LogContent;
+    const stream = logger === 'stdout' || logger === 'stderr' ? logger : undefined;
+    const suffix = logger === '' || stream ? '' : `.${logger}`;
+    this.#sink.write({ level, message: text, logger: `tendril.ctx.${name}${suffix}`, context: name, contextId: message.srcId, ...(stream && { stream }) });
+  }
+
+  #own(level: LogLevel, message: string): void {
+    this.#sink.write({ level, message, logger: 'tendril', context: 'self', contextId: 0 });
+  }
+
+  #watch(): void {
+    this.broker.faults.subscribe(({ error, where }) => {
+      this.#own('error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
+    });
+    this.router.events.subscribe((event) => {
+      if (event.type === 'message-dropped') this.#own('warn', `dropped a message of context ${String(event.srcId)}: ${event.why}`);
+      if (event.type === 'message-refused') this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
+    });
+  }
+}
+
+function checkLog(content: unknown): void {
+  const [logger, level, text] = Array.isArray(content) ? (content as unknown[]) : [];
+  if (typeof logger !== 'string' || logger.length > 256 || typeof level !== 'string' || !Object.hasOwn(LOG_LEVELS, level) || typeof text !== 'string') throw new DecodeError('a log record has a field of the wrong type');
+}
+
+function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize }: MasterOptions): void {
+  const bad = (name: string, rule: string, value: unknown): never => {
+    throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option ${name} must be ${rule}, got ${String(value)}`);
+  };
+  if (logLevel !== undefined && !Object.hasOwn(LOG_LEVELS, logLevel)) bad('logLevel', `one of ${Object.keys(LOG_LEVELS).join(', ')}`, logLevel);
+  if (maxMessageSize !== undefined && !(Number.isInteger(maxMessageSize) && maxMessageSize >= 64 * 1024 && maxMessageSize <= 0xffffffff)) bad('maxMessageSize', 'bytes from 65536 to 4294967295', maxMessageSize);
+  if (graceMs !== undefined && !(graceMs >= 0 && graceMs <= 3_600_000)) bad('graceMs', 'milliseconds from 0 to 3600000', graceMs);
+  if (readBufferSize !== undefined && !(Number.isInteger(readBufferSize) && readBufferSize >= 1024 && readBufferSize <= 16 * 1024 * 1024)) bad('readBufferSize', 'bytes from 1024 to 16777216', readBufferSize);
+}
+
+function traceFromEnvironment(): TraceLevel {
+  const value = process.env['TENDRIL_TRACE'];
+  return value === 'events' || value === 'io' ? value : 'off';
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return 'uid';
+  }
+}
+

@@ -1,0 +1,110 @@
+import { Observable } from 'rxjs';
+import type { Subscription } from 'rxjs';
+import type { Broker } from '../../core/broker/broker.ts';
+import { classifyExit, printable } from '../connection/classify-exit.ts';
+import { ConnectError } from '../connection/connect-error.ts';
+import type { ConnectPhase } from '../connection/connect-error.ts';
+import type { ExitStatus, Transport } from '../connection/transport.ts';
+
+/** The oldest major version of Node that a child can run on. */
+const OLDEST_NODE = 20;
+/** Bytes of noise (banners, echoes) that may come before the marker. */
+const MAX_NOISE: number = 64 * 1024;
+/** Characters of output that are kept for an error. */
+const MAX_OUTPUT = 4096;
+/** How long the end of a failed process and its last output are waited for. */
+const LAST_WORDS_MS = 1000;
+
+const FIRST_MARKER = /EC0 (v(\d+)[^;\s]{0,64});/;
+const SECOND_MARKER = 'EC1;';
+
+/** What a boot came to. */
+export interface Booted {
+  /** Version of Node there, such as `v20.20.2`. */
+  readonly nodeVersion: string;
+  /** Bytes behind the marker: the first of the frames. */
+  readonly first: Buffer;
+}
+
+/** What a boot needs. */
+export interface HandshakeOptions {
+  /** Length, core, configuration (src/parent/bootstrap/payload.ts). */
+  readonly parts: readonly Uint8Array[];
+  /** Send them at once instead of waiting for EC0; saves a round trip where nothing but the first stage reads. */
+  readonly eager: boolean;
+  /** Milliseconds from the start of the process until the core runs. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Boots the core over a transport: waits for `EC0 <version>;` anywhere in the noise, sends the core, waits for `EC1;`.
+ * Emits once; errors with a ConnectError that has the last output.
+ */
+export function handshake(transport: Transport, options: HandshakeOptions, broker: Broker): Observable<Booted> {
+  return new Observable((subscriber) => {
+    let phase: ConnectPhase = 'first-stage';
+    let received = '';
+    let nodeVersion = '';
+    let output = '';
+    let exit: ExitStatus | undefined;
+    let outputDone = false;
+    let ending: Subscription | undefined;
+
+    const send = (): void => {
+      transport.link.write(options.parts);
+    };
+    const said = (): string => printable(Buffer.from((output + received).slice(-MAX_OUTPUT), 'latin1').toString('utf8'), MAX_OUTPUT);
+    const fail = (): void => {
+      subscriber.error(classifyExit({ phase, output: said(), exit }));
+    };
+    // An error without the exit status and the last output would hide the reason.
+    const lastWords = (): void => {
+      if (exit !== undefined && outputDone) fail();
+      else ending ??= broker.after(LAST_WORDS_MS, fail);
+    };
+    const onChunk = (chunk: Uint8Array): void => {
+      received += Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString('latin1');
+      if (phase === 'first-stage') {
+        const found = FIRST_MARKER.exec(received);
+        if (found === null) {
+          if (received.length > MAX_NOISE) subscriber.error(new ConnectError('CONNECT_EOF', `more than ${String(MAX_NOISE)} bytes came before the first stage answered; is something else than a shell at the other end?`, { phase, output: said() }));
+          return;
+        }
+        nodeVersion = found[1] ?? '';
+        if (Number(found[2]) < OLDEST_NODE) {
+          subscriber.error(new ConnectError('NODE_TOO_OLD', `the target has Node ${nodeVersion}; at least ${String(OLDEST_NODE)} is needed: install it there, or give nodePath`, { phase, output: said() }));
+          return;
+        }
+        received = received.slice(found.index + found[0].length);
+        phase = 'core';
+        if (!options.eager) send();
+      }
+      const at = received.indexOf(SECOND_MARKER);
+      if (at >= 0) {
+        subscriber.next({ nodeVersion, first: Buffer.from(received.slice(at + SECOND_MARKER.length), 'latin1') });
+        subscriber.complete();
+      }
+    };
+
+    const subscription = broker.after(options.timeoutMs, () => {
+      subscriber.error(new ConnectError('CONNECT_TIMEOUT', `the ${phase === 'core' ? 'core did not start' : 'first stage did not answer'} within ${String(options.timeoutMs)} ms; raise connectTimeoutMs, or look at the output`, { phase, output: said() }));
+    });
+    subscription.add(transport.output.subscribe({
+      next: ({ bytes }) => {
+        output = (output + Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')).slice(-MAX_OUTPUT);
+      },
+      complete: () => {
+        outputDone = true;
+        if (exit !== undefined) fail();
+      },
+    }));
+    subscription.add(transport.exited.subscribe((status) => {
+      exit = status;
+      lastWords();
+    }));
+    subscription.add(transport.link.chunks.subscribe({ next: onChunk, error: lastWords, complete: lastWords }));
+    subscription.add(() => ending?.unsubscribe());
+    if (options.eager) send();
+    return subscription;
+  });
+}

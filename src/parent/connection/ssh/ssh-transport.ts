@@ -1,0 +1,137 @@
+import type { Socket } from 'node:net';
+import { AsyncSubject, Observable, merge, take } from 'rxjs';
+import type { Client, ClientChannel } from 'ssh2';
+import type { Broker, Link } from '../../../core/broker/broker.ts';
+import { StreamLink } from '../../../core/broker/node-io.ts';
+import type { ExitStatus, OutputChunk, Transport } from '../transport.ts';
+
+/** Milliseconds that a goodbye may take before the socket is closed under it. */
+const GOODBYE_MS = 2000;
+
+/** Milliseconds that a process has to heed SIGTERM before its connection is dropped. */
+const TERM_GRACE_MS = 1000;
+
+/** The protocol on a channel's stdin and stdout; the connection goes with it. */
+class ChannelLink implements Link {
+  readonly chunks: Observable<Uint8Array>;
+  readonly volatile: boolean;
+  readonly drained: Observable<void>;
+  readonly #stream: StreamLink;
+  readonly #hangUp: () => void;
+
+  constructor(channel: ClientChannel, hangUp: () => void) {
+    this.#stream = new StreamLink(channel, channel);
+    this.#hangUp = hangUp;
+    this.chunks = this.#stream.chunks;
+    this.volatile = this.#stream.volatile;
+    // ssh2 never calls back a write that waits for window when the channel or the connection goes.
+    const closed = new AsyncSubject<void>();
+    channel.once('close', () => {
+      closed.next();
+      closed.complete();
+    });
+    this.drained = merge(closed, this.#stream.drained).pipe(take(1));
+  }
+
+  get pendingBytes(): number {
+    return this.#stream.pendingBytes;
+  }
+
+  write(parts: readonly Uint8Array[]): void {
+    this.#stream.write(parts);
+  }
+
+  end(): void {
+    this.#stream.end();
+  }
+
+  destroy(): void {
+    this.#stream.destroy();
+    this.#hangUp();
+  }
+}
+
+/** A process behind one ssh connection of its own. */
+export class SshTransport implements Transport {
+  readonly link: Link;
+  readonly output: Observable<OutputChunk>;
+  readonly exited: Observable<ExitStatus>;
+  readonly #client: Client;
+  readonly #socket: Socket;
+  readonly #channel: ClientChannel;
+  readonly #broker: Broker;
+  #gone = false;
+  #hungUp = false;
+
+  /** Takes over a connection, in the callback in which `channel` arrives: exit may be the next packet. */
+  constructor(client: Client, socket: Socket, channel: ClientChannel, broker: Broker) {
+    this.#client = client;
+    this.#socket = socket;
+    this.#channel = channel;
+    this.#broker = broker;
+    const exited = new AsyncSubject<ExitStatus>();
+    this.exited = exited.asObservable();
+    const settle = (status: ExitStatus): void => {
+      exited.next(status);
+      exited.complete();
+    };
+    channel.on('exit', (code: number | null, signal?: string) => {
+      settle({ code, signal: signal ?? null });
+    });
+    channel.on('close', () => {
+      settle({ code: null, signal: null });
+      this.#hangUp();
+    });
+    client.on('close', () => {
+      this.#gone = true;
+      settle({ code: null, signal: null });
+    });
+    if (socket.destroyed) settle({ code: null, signal: null });
+    this.link = new ChannelLink(channel, () => {
+      this.#hangUp();
+    });
+    this.output = outputOf(channel);
+  }
+
+  kill(signal: 'SIGTERM' | 'SIGKILL'): void {
+    if (this.#gone) return;
+    this.#channel.signal(signal.slice('SIG'.length));
+    if (signal === 'SIGKILL') this.#hangUp();
+    else if (!this.#hungUp) this.#onceGone(this.#broker.after(TERM_GRACE_MS, () => { this.#hangUp(); }));
+  }
+
+  /** Ends the connection; what was written before still goes out. */
+  #hangUp(): void {
+    if (this.#hungUp || this.#gone) return;
+    this.#hungUp = true;
+    this.#channel.close();
+    this.#client.end();
+    // A dead network would keep the half-closed socket for many minutes.
+    this.#onceGone(this.#broker.after(GOODBYE_MS, () => { this.#socket.destroy(); }));
+  }
+
+  #onceGone(timer: { unsubscribe(): void }): void {
+    this.#client.once('close', () => {
+      timer.unsubscribe();
+    });
+  }
+}
+
+/** stderr, held back until someone subscribes; after that it is always read, because it shares its window with stdout. */
+function outputOf(channel: ClientChannel): Observable<OutputChunk> {
+  const { stderr } = channel;
+  return new Observable((subscriber) => {
+    const onData = (bytes: Uint8Array): void => {
+      subscriber.next({ stream: 'stdio', bytes });
+    };
+    const onEnd = (): void => {
+      subscriber.complete();
+    };
+    stderr.on('data', onData).on('end', onEnd).on('close', onEnd).on('error', onEnd);
+    if (stderr.readableEnded || stderr.destroyed) subscriber.complete();
+    return () => {
+      stderr.off('data', onData).off('end', onEnd).off('close', onEnd).off('error', onEnd);
+      stderr.resume();
+    };
+  });
+}
