@@ -96,6 +96,7 @@ export class Context implements Callable, Wired {
     return {
       contextId: this.id,
       name: this.name,
+      ready: true,
       whenReady: (go) => {
         go();
         return undefined;

@@ -117,13 +117,17 @@ export class ConnectedContext extends Context implements AsyncDisposable {
 
   /** @internal */
   protected override target(): CallTarget {
+    const ready = (): boolean => this.#stream.opened && !this.#stopping && this.#failure === undefined;
     return {
+      get ready() {
+        return ready();
+      },
       contextId: this.id,
       name: this.name,
       whenReady: (go, fail) => {
         if (this.#failure) fail(this.#failure);
         else if (this.#stopping) fail(new ShutdownError(`context ${this.name}`));
-        else if (this.#stream.opened) go();
+        else if (ready()) go();
         else return this.#stream.whenOpen(go, fail);
         return undefined;
       },

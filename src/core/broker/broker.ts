@@ -1,5 +1,6 @@
 import { Subscription } from 'rxjs';
 import type { Observable, SchedulerAction, SchedulerLike } from 'rxjs';
+import type { Message } from '../wire/frame.ts';
 
 /** Size of the read buffer of a link in bytes (128 KiB, as Mitogen's). */
 export const DEFAULT_READ_BUFFER_SIZE: number = 128 * 1024;
@@ -18,6 +19,8 @@ export interface Link {
   readonly pendingBytes: number;
   /** Emits once when everything written so far has left this process, or never can; then completes. */
   readonly drained: Observable<void>;
+  /** Shown each message that is about to be written, if the link wants to see them. */
+  note?(message: Message): void;
   /** Writes in order; never blocks and never throws. The parts must not change until they are written. */
   write(parts: readonly Uint8Array[]): void;
   /** Writes what is pending, then signals end of file. Reading goes on. */
@@ -44,8 +47,8 @@ export interface Broker extends SchedulerLike {
   readonly faults: Observable<Fault>;
   /** Runs `work` when the current turn is over and before new IO is looked at. For batching. */
   defer(work: () => void): void;
-  /** Makes a fault known. Never throws. */
-  report(error: unknown, where: string): void;
+  /** Makes a fault known. Never throws; needs no `this`. */
+  readonly report: (error: unknown, where: string) => void;
   /** Runs `work` after `delayMs`; unsubscribing cancels it. A throw is reported. */
   after(delayMs: number, work: () => void): Subscription;
 }
@@ -56,7 +59,7 @@ export type ClearTimer = () => void;
 /** The scheduler half of a broker over one primitive, `setTimer`. */
 export abstract class SchedulerBase implements SchedulerLike {
   abstract now(): number;
-  abstract report(error: unknown, where: string): void;
+  abstract readonly report: (error: unknown, where: string) => void;
   /** Calls `fire` once after `delayMs`. */
   protected abstract setTimer(delayMs: number, fire: () => void): ClearTimer;
 

@@ -21,9 +21,9 @@ export class NodeBroker extends SchedulerBase implements Broker {
     process.nextTick(work);
   }
 
-  report(error: unknown, where: string): void {
+  readonly report = (error: unknown, where: string): void => {
     this.#faults.next({ error, where });
-  }
+  };
 
   protected setTimer(delayMs: number, fire: () => void): ClearTimer {
     if (delayMs === 0) {

@@ -157,6 +157,11 @@ export class FdLink implements Link {
     return this.#writer.writableLength;
   }
 
+  /** True when nothing can be written any more. */
+  get broken(): boolean {
+    return this.#writer.destroyed || this.#writer.writableEnded;
+  }
+
   write(parts: readonly Uint8Array[]): void {
     writeParts(this.#writer, parts);
   }

@@ -2,12 +2,9 @@ import type { MessagePort } from 'node:worker_threads';
 import { Observable } from 'rxjs';
 import type { Link } from './broker.ts';
 
-/** Parts longer than this never lie in a buffer that is used again (OutBatch's accumulator is as long). */
-const LONG_PART: number = 64 * 1024;
-
 /** Whether a part is all of its memory, so that the memory itself can go to the other thread. */
 function isWhole(part: Uint8Array): boolean {
-  return part.length > LONG_PART && part.byteLength === part.buffer.byteLength;
+  return part.byteLength === part.buffer.byteLength;
 }
 
 /** Joins short neighbours, so that one turn makes few transfers; `own` says that long parts may be given away. */

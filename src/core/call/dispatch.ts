@@ -63,13 +63,6 @@ export class Dispatcher {
     else this.#idle = done;
   }
 
-  readonly #hold = (): (() => void) => {
-    this.#lingering++;
-    return () => {
-      if (--this.#lingering === 0) this.#idle?.();
-    };
-  };
-
   #onCall(message: Message): void {
     if (message.replyTo === IS_DEAD) return;
     const reply = new ReplyPath(this.#scope, message);
@@ -80,29 +73,46 @@ export class Dispatcher {
       reply.error(errorContent(error));
       return;
     }
-    const [chain, module, className, name, args] = request;
-    const key = callKey(message.srcId, message.replyTo);
-    const chainKey = chain === null ? null : `${String(message.srcId)}/${chain}`;
-    const execution = new Execution(reply, message.srcId, (error) => {
-      this.#running.delete(key);
-      if (chainKey !== null) {
-        if (error) this.#chainFailed(chainKey, error);
-        if (this.#chains.get(chainKey) === execution) this.#chains.delete(chainKey);
-      }
-    }, this.#hold);
-    if (message.replyTo !== 0) this.#running.set(key, execution);
+    const [chain] = request;
+    if (chain === null) this.#run(new Execution(reply, message.srcId, this), request);
+    else this.#enchain(new Execution(reply, message.srcId, this), request, `${String(message.srcId)}/${chain}`);
+  }
+
+  #run(execution: Execution, [, module, className, name, args]: CallRequest): void {
+    // Known before it runs: a function may end the process, and its caller is to be told.
+    this.#running.set(execution.key, execution);
+    execution.run(this.#tracker, () => this.#resolve({ module, className, name }), args);
+  }
+
+  /** Runs a call of a chain behind the one before it, unless the chain has failed. */
+  #enchain(execution: Execution, request: CallRequest, chainKey: string): void {
+    const before = this.#chains.get(chainKey);
+    this.#chains.set(chainKey, execution);
+    this.#running.set(execution.key, execution);
+    execution.then((error) => {
+      if (error) this.#chainFailed(chainKey, error);
+      if (this.#chains.get(chainKey) === execution) this.#chains.delete(chainKey);
+    });
     const begin = (): void => {
-      const failed = chainKey === null ? undefined : this.#failedChains.get(chainKey);
-      if (failed) {
-        execution.reject(failed);
-        return;
-      }
-      execution.run(this.#tracker, () => this.#resolve({ module, className, name }), args);
+      const failed = this.#failedChains.get(chainKey);
+      if (failed) execution.reject(failed);
+      else if (!execution.ended) this.#run(execution, request);
     };
-    const before = chainKey === null ? undefined : this.#chains.get(chainKey);
-    if (chainKey !== null) this.#chains.set(chainKey, execution);
     if (before) before.then(begin);
     else begin();
+  }
+
+  /** @internal An execution is over. */
+  over(execution: Execution): void {
+    this.#running.delete(execution.key);
+  }
+
+  /** @internal User code has asynchronous work under way; the result ends it. */
+  hold(): () => void {
+    this.#lingering++;
+    return () => {
+      if (--this.#lingering === 0) this.#idle?.();
+    };
   }
 
   #chainFailed(chainKey: string, error: ErrorContent): void {
@@ -141,6 +151,8 @@ function checkRequest(value: unknown): CallRequest {
 
 /** Sends the replies to one call. */
 class ReplyPath {
+  /** Identifies the call in this context: reply handles are unique within the caller only. */
+  readonly key: number;
   readonly #scope: MailboxScope;
   readonly #callerId: number;
   readonly #handle: number;
@@ -149,6 +161,7 @@ class ReplyPath {
     this.#scope = scope;
     this.#callerId = call.srcId;
     this.#handle = call.replyTo;
+    this.key = callKey(call.srcId, call.replyTo);
   }
 
   /** Encodes `[kind, value]`; throws an EncodeError whose path begins with `result`. */
@@ -181,75 +194,79 @@ interface Source {
   resume?(): void;
 }
 
-/** One function that runs. */
-class Execution {
+/** One function that runs. It is the CurrentCall of that function too. */
+class Execution implements CurrentCall {
+  readonly callerId: number;
   readonly #reply: ReplyPath;
-  readonly #callerId: number;
-  readonly #onEnd: (error: ErrorContent | undefined) => void;
-  readonly #hold: () => () => void;
-  readonly #window: CreditWindow<Encoded>;
+  readonly #dispatcher: Dispatcher;
+  /** Only streams need one. */
+  #window: CreditWindow<Encoded> | undefined;
   #abort: AbortController | undefined;
   #source: Source | undefined;
-  #ended = false;
+  ended = false;
+  #error: ErrorContent | undefined;
   #cancelled = false;
   /** The end of a stream whose last values still wait for credit: an error, or null for completion. */
   #closing: ErrorContent | null | undefined;
-  #followers: (() => void)[] = [];
+  #followers: ((error: ErrorContent | undefined) => void)[] | undefined;
 
-  constructor(reply: ReplyPath, callerId: number, onEnd: (error: ErrorContent | undefined) => void, hold: () => () => void) {
+  constructor(reply: ReplyPath, callerId: number, dispatcher: Dispatcher) {
     this.#reply = reply;
-    this.#callerId = callerId;
-    this.#onEnd = onEnd;
-    this.#hold = hold;
-    this.#window = new CreditWindow((encoded) => {
-      reply.send(encoded);
-    });
+    this.callerId = callerId;
+    this.#dispatcher = dispatcher;
+  }
+
+  get key(): number {
+    return this.#reply.key;
+  }
+
+  /** Made when it is asked for: most functions never ask, and a controller costs more than a small call. */
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#cancelled) this.#abort.abort();
+    return this.#abort.signal;
   }
 
   run(tracker: CallTracker, resolve: () => ReturnType<ResolveFunction>, args: readonly unknown[]): void {
-    const call = this.#currentCall();
     const apply = (fn: (...args: unknown[]) => unknown): void => {
-      if (this.#ended) return;
-      this.#attempt(() => {
-        this.#take(tracker.run(call, () => fn(...args)));
-      });
+      if (!this.ended) this.#take(tracker.run(this, () => fn(...args)));
     };
     this.#attempt(() => {
       const fn = resolve();
       if (typeof fn === 'function') apply(fn);
-      else fn.then(apply, this.#fail);
+      else fn.then((found) => { this.#attempt(() => { apply(found); }); }, (error: unknown) => { this.#fail(error); });
     });
   }
 
-  /** Runs `work` when this execution has ended. */
-  then(work: () => void): void {
-    if (this.#ended) work();
-    else this.#followers.push(work);
+  /** Runs `work` when this execution has ended, with its error if it failed. */
+  then(work: (error: ErrorContent | undefined) => void): void {
+    if (this.ended) work(this.#error);
+    else (this.#followers ??= []).push(work);
   }
 
   cancel(): void {
-    if (this.#ended || this.#cancelled) return;
+    if (this.ended || this.#cancelled) return;
     this.#cancelled = true;
-    const error: ErrorContent = ['AbortError', 'the call was cancelled', '', 'ABORT_ERR', null];
     this.#abort?.abort();
-    this.#end(error);
+    this.#end(['AbortError', 'the call was cancelled', '', 'ABORT_ERR', null]);
   }
 
   grant(values: number, bytes: number): void {
+    if (this.#window === undefined) return;
     this.#window.grant(values, bytes);
     if (this.#window.open) this.#source?.resume?.();
     if (this.#closing !== undefined) this.#close(this.#closing);
   }
 
   reject(error: ErrorContent): void {
-    if (this.#ended) return;
+    if (this.ended) return;
     this.#reply.error(error);
     this.#end(error);
   }
 
-  readonly #fail = (thrown: unknown): void => {
-    if (!this.#ended) this.#close(errorContent(thrown));
-  };
+  #fail(thrown: unknown): void {
+    if (!this.ended) this.#close(errorContent(thrown));
+  }
 
   #attempt(work: () => void): void {
     try {
@@ -259,27 +276,12 @@ class Execution {
     }
   }
 
-  #currentCall(): CurrentCall {
-    const signal = (): AbortSignal => {
-      this.#abort ??= new AbortController();
-      if (this.#cancelled) this.#abort.abort();
-      return this.#abort.signal;
-    };
-    return {
-      // Made when it is asked for: most functions never ask, and a controller costs more than a small call.
-      get signal() {
-        return signal();
-      },
-      callerId: this.#callerId,
-    };
-  }
-
   /** What a function returned becomes replies. */
   #take(value: unknown): void {
-    if (this.#ended) return;
+    if (this.ended) return;
     if (typeof value !== 'object' || value === null) this.#result(value);
     else if (typeof (value as PromiseLike<unknown>).then === 'function') {
-      const release = this.#hold();
+      const release = this.#dispatcher.hold();
       (value as PromiseLike<unknown>).then(
         (settled) => {
           release();
@@ -303,18 +305,21 @@ class Execution {
   }
 
   #next(value: unknown): void {
-    if (this.#ended || this.#closing !== undefined) return;
+    if (this.ended || this.#closing !== undefined) return;
     const encoded = this.#reply.encode(REPLY_NEXT, value);
     let bytes = encoded.data.length;
     for (const part of encoded.tail ?? []) bytes += part.length;
     // The codec's scratch memory is not used again for this message, so it can wait as it is.
+    this.#window ??= new CreditWindow((waiting) => {
+      this.#reply.send(waiting);
+    });
     if (!this.#window.offer(encoded, bytes)) throw new TendrilError('ERR_TENDRIL_OVERFLOW', 'the caller consumes more slowly than the observable emits, and too many values wait; return an async iterable, which is paused, or emit less');
   }
 
   /** Ends the stream behind its last value. */
   #close(error: ErrorContent | null): void {
     this.#closing = error;
-    if (this.#window.waiting > 0) return;
+    if (this.#window !== undefined && this.#window.waiting > 0) return;
     if (error) this.reject(error);
     else {
       this.#reply.complete();
@@ -330,9 +335,11 @@ class Execution {
           this.#next(value);
         });
       },
-      error: this.#fail,
+      error: (error: unknown) => {
+        this.#fail(error);
+      },
       complete: () => {
-        if (!this.#ended) this.#close(null);
+        if (!this.ended) this.#close(null);
       },
     });
     this.#source = {
@@ -341,33 +348,35 @@ class Execution {
         subscription.unsubscribe();
       },
     };
-    if (this.#ended && !stopEarly) subscription.unsubscribe();
+    if (this.ended && !stopEarly) subscription.unsubscribe();
   }
 
   #iterate(iterable: AsyncIterable<unknown>): void {
     const iterator = iterable[Symbol.asyncIterator]();
     let pulling = false;
     const pull = (): void => {
-      if (pulling || this.#ended || !this.#window.open) return;
+      if (pulling || this.ended || this.#window?.open === false) return;
       pulling = true;
       iterator.next().then(
         (step) => {
           pulling = false;
           this.#attempt(() => {
-            if (this.#ended) return;
+            if (this.ended) return;
             if (step.done === true) this.#close(null);
             else this.#next(step.value);
           });
           pull();
         },
-        this.#fail,
+        (error: unknown) => {
+          this.#fail(error);
+        },
       );
     };
     this.#source = {
       resume: pull,
       stop: () => {
         // A generator's finally blocks run; what they throw after a cancel interests nobody.
-        const release = this.#hold();
+        const release = this.#dispatcher.hold();
         (iterator.return?.() ?? Promise.resolve()).then(release, release);
       },
     };
@@ -375,8 +384,9 @@ class Execution {
   }
 
   #end(error: ErrorContent | undefined): void {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (this.ended) return;
+    this.ended = true;
+    this.#error = error;
     if (error) {
       try {
         this.#source?.stop();
@@ -385,10 +395,9 @@ class Execution {
       }
     }
     this.#source = undefined;
-    this.#onEnd(error);
-    const followers = this.#followers;
-    this.#followers = [];
-    for (const follower of followers) follower();
+    this.#dispatcher.over(this);
+    for (const follower of this.#followers ?? []) follower(error);
+    this.#followers = undefined;
   }
 }
 

@@ -1,7 +1,8 @@
-import type { Observable, Subscriber } from 'rxjs';
+import type { Observable, Subscriber, Unsubscribable } from 'rxjs';
 import { ChannelError, DecodeError } from '../errors.ts';
 import { GuardedObservable } from '../mailbox/guarded-observable.ts';
 import type { MailboxScope } from '../mailbox/mailbox.ts';
+import type { Handler } from '../routing/router.ts';
 import { CallError } from '../wire/call-error.ts';
 import { IS_DEAD, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
@@ -15,10 +16,9 @@ export interface CallTarget {
   readonly contextId: number;
   /** Name of the context, for errors. */
   readonly name: string;
-  /**
-   * Runs `go` as soon as the context can take messages (now, if it can), or `fail` when it never will.
-   * The returned function withdraws both.
-   */
+  /** Whether messages can be sent now. */
+  readonly ready: boolean;
+  /** Runs `go` as soon as the context can take messages, or `fail` when it never will. The result withdraws both. */
   whenReady(go: () => void, fail: (error: Error) => void): (() => void) | undefined;
   /** Sends what the function needs there ahead of the call, such as its module. Throws when it cannot be found. */
   prepare(ref: FunctionRef): void;
@@ -35,20 +35,16 @@ export interface CallSpec {
 
 /** A call as a cold observable: every subscription sends one CALL_FUNCTION; unsubscribing cancels it. */
 export function invoke<T>(scope: MailboxScope, spec: CallSpec): Observable<T> {
-  const report = (error: unknown, where: string): void => {
-    scope.router.broker.report(error, where);
-  };
-  return new GuardedObservable<T>(report, 'subscriber of a call', (subscriber) => {
+  return new GuardedObservable<T>(scope.router.broker.report, 'subscriber of a call', (subscriber) => {
     const call = new Invocation<T>(scope, spec, subscriber);
     call.start();
-    return () => {
-      call.stop();
-    };
+    return call;
   });
 }
 
-/** One call under way, at the caller. */
-class Invocation<T> {
+/** One call under way, at the caller: the handler of its reply handle, and the teardown of its subscription. */
+class Invocation<T> implements Handler, Unsubscribable {
+  readonly respondent: number;
   readonly #scope: MailboxScope;
   readonly #spec: CallSpec;
   readonly #subscriber: Subscriber<T>;
@@ -56,6 +52,7 @@ class Invocation<T> {
   #handle = 0;
   #settled = false;
   #withdraw: (() => void) | undefined;
+  #abortListener: (() => void) | undefined;
   /** Consumed since the last grant of credit. */
   #values = 0;
   #bytes = 0;
@@ -64,6 +61,7 @@ class Invocation<T> {
     this.#scope = scope;
     this.#spec = spec;
     this.#subscriber = subscriber;
+    this.respondent = spec.target.contextId;
   }
 
   start(): void {
@@ -75,6 +73,10 @@ class Invocation<T> {
       }
       signal.addEventListener('abort', this.#onAbort);
     }
+    if (target.ready) {
+      this.#send();
+      return;
+    }
     this.#withdraw = target.whenReady(
       () => {
         this.#send();
@@ -85,7 +87,7 @@ class Invocation<T> {
     );
   }
 
-  stop(): void {
+  unsubscribe(): void {
     this.#withdraw?.();
     this.#spec.signal?.removeEventListener('abort', this.#onAbort);
     if (this.#handle === 0) return;
@@ -93,9 +95,11 @@ class Invocation<T> {
     if (!this.#settled) this.#control([this.#handle, CONTROL_CANCEL]);
   }
 
-  readonly #onAbort = (): void => {
-    this.#subscriber.error(this.#spec.signal?.reason);
-  };
+  get #onAbort(): () => void {
+    return (this.#abortListener ??= () => {
+      this.#subscriber.error(this.#spec.signal?.reason);
+    });
+  }
 
   #send(): void {
     const { target, chain, args } = this.#spec;
@@ -106,7 +110,7 @@ class Invocation<T> {
       const request: CallRequest = [chain, ref.module, ref.className, ref.name, args];
       const { data, tail } = encodeEnvelope(request, 4, 'args');
       this.#handle = router.allocateHandle();
-      router.addHandler(this.#handle, { respondent: target.contextId, deliver: this.#deliver });
+      router.addHandler(this.#handle, this);
       router.send({ dstId: target.contextId, srcId: router.id, handle: CALL_FUNCTION, replyTo: this.#handle, data, ...(tail && { tail }) });
     } catch (error) {
       this.#settled = true;
@@ -114,7 +118,7 @@ class Invocation<T> {
     }
   }
 
-  readonly #deliver = (message: Message): void => {
+  deliver(message: Message): void {
     if (message.replyTo === IS_DEAD) {
       this.#settle(deadError(message.data));
       return;
@@ -145,7 +149,7 @@ class Invocation<T> {
       default:
         this.#settle(value as Error);
     }
-  };
+  }
 
   #settle(error: Error): void {
     this.#settled = true;

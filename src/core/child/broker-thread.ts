@@ -1,16 +1,16 @@
 import { channel } from 'node:diagnostics_channel';
 import type { MessagePort } from 'node:worker_threads';
 import { NodeBroker } from '../broker/node-broker.ts';
-import { FdLink } from '../broker/node-io.ts';
 import { PortLink } from '../broker/port-link.ts';
 import type { ChildConfig } from '../config.ts';
 import { LogForwarder } from '../log/forwarder.ts';
 import { hasParentAuthority } from '../mailbox/policy.ts';
 import { Router } from '../routing/router.ts';
 import { Stream } from '../routing/stream.ts';
+import type { Message } from '../wire/frame.ts';
 import { HUNG_AFTER_MS, endProcess, shutdownChildren } from '../shutdown.ts';
 import { SHUTDOWN } from '../wire/handles.ts';
-import { READ_FD, WRITE_FD } from './boot-link.ts';
+import { BrokerLink } from './broker-link.ts';
 import { SharedState } from './shared-state.ts';
 import { traceTo } from './trace.ts';
 
@@ -42,6 +42,8 @@ export class BrokerThread {
   readonly #config: ChildConfig;
   readonly #unread: Uint8Array;
   readonly #port: MessagePort;
+  /** Chunks of the main thread's that are routed but perhaps not written. */
+  #chunks = 0;
   #ending = false;
 
   constructor({ config, memory, port, unread }: BrokerThreadData) {
@@ -55,14 +57,8 @@ export class BrokerThread {
     traceTo(config.trace, 'broker', channel);
   }
 
-  /** Takes the descriptors over as soon as the main thread is not in the middle of a write. */
+  /** Takes over what the main thread has stopped to read. */
   start(): void {
-    if (!this.#state.claimWriter()) {
-      this.#broker.after(1, () => {
-        this.start();
-      });
-      return;
-    }
     const { table } = this.#router;
     table.parent = this.#parent;
     table.twin = this.#main;
@@ -76,8 +72,29 @@ export class BrokerThread {
     const fromMain = new PortLink(this.#port, true, (control) => {
       this.#onControl(control as ThreadControl);
     });
-    this.#router.open(this.#main, fromMain);
-    this.#router.open(this.#parent, new FdLink(READ_FD, WRITE_FD, this.#config.readBufferSize), this.#unread);
+    // The main stream first: what is unread may be for it.
+    this.#router.open(this.#main, fromMain, undefined, (batch) => {
+      this.#fromMain(batch);
+    });
+    this.#router.open(this.#parent, new BrokerLink(this.#state, this.#broker, this.#config.readBufferSize), this.#unread);
+  }
+
+  /** Routes a chunk of the main thread's, and lets it write by itself again when that is written. */
+  #fromMain(batch: readonly Message[]): void {
+    this.#router.receive(batch, this.#main);
+    this.#chunks++;
+    if (this.#chunks > 1) return;
+    this.#broker.defer(() => {
+      this.#settleChunks();
+    });
+  }
+
+  #settleChunks(): void {
+    const chunks = this.#chunks;
+    this.#chunks = 0;
+    this.#parent.drained.subscribe(() => {
+      this.#state.written(chunks);
+    });
   }
 
   #logDrops(): void {

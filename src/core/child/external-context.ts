@@ -1,7 +1,7 @@
 import type { ChildConfig } from '../config.ts';
 import { FrameDecoder, HEADER_LENGTH } from '../wire/frame.ts';
 import { decodeValue } from '../wire/values.ts';
-import { readFully, writeFully } from './boot-link.ts';
+import { readFully, writeFully } from './fds.ts';
 import { BrokerThread } from './broker-thread.ts';
 import type { BrokerThreadData } from './broker-thread.ts';
 import { MainThread } from './main-thread.ts';

@@ -16,10 +16,10 @@ import { LINGER_MS, endProcess } from '../shutdown.ts';
 import { captureStdio } from '../stdio/capture.ts';
 import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
-import { IS_DEAD } from '../wire/frame.ts';
+import { IS_DEAD, encodeFrame } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { CALL_FUNCTION, LOAD_MODULE, SHUTDOWN } from '../wire/handles.ts';
-import { BootLink } from './boot-link.ts';
+import { MainLink } from './main-link.ts';
 import type { BrokerThreadData, ThreadControl } from './broker-thread.ts';
 import { childContexts, childLibrary } from './library.ts';
 import { SharedState } from './shared-state.ts';
@@ -38,7 +38,7 @@ export class MainThread {
   readonly #config: ChildConfig;
   readonly #broker = new NodeBroker();
   readonly #state = new SharedState();
-  readonly #link: BootLink;
+  readonly #link: MainLink;
   readonly #router: Router;
   readonly #stream: Stream;
   readonly #log: LogForwarder;
@@ -53,7 +53,7 @@ export class MainThread {
   constructor(core: Uint8Array, config: ChildConfig) {
     this.#core = core;
     this.#config = config;
-    this.#link = new BootLink(this.#state, config.readBufferSize);
+    this.#link = new MainLink(this.#state, config.parentIds, config.readBufferSize);
     this.#router = new Router(this.#broker, config);
     this.#stream = new Stream(this.#broker, config.parentIds[0] ?? 0, config.maxMessageSize);
     this.#router.table.parent = this.#stream;
@@ -101,7 +101,7 @@ export class MainThread {
     }
     // User code is about to run, and may never return: from here on someone else must read.
     this.#link.stopReading();
-    const rest = batch.slice(call + 1).map((message) => message.frame ?? new Uint8Array());
+    const rest = batch.slice(call + 1).map(encodeFrame);
     this.#startBrokerThread(Buffer.concat([...rest, this.#stream.takeRemainder()]));
     this.#router.receive(batch.slice(0, call + 1), this.#stream);
   }

@@ -2,20 +2,24 @@
 const WRITER = 0;
 const ANSWERED = 1;
 const FLUSHED = 2;
+const POSTED = 3;
 const WORDS = 4;
 
-/** Who may write to the parent's descriptor. */
-const FREE = 0;
-const MAIN_WRITES = 1;
-const BROKER_OWNS = 2;
+/** Who is writing to the parent's descriptor. */
+const NOBODY = 0;
+const MAIN = 1;
+const BROKER = 2;
+
+/** One of the two threads. */
+export type Thread = typeof MAIN | typeof BROKER;
 
 /**
- * What the two threads of a child agree on without messages, because one of them may hang.
- *
- * The writer word goes FREE -> MAIN_WRITES -> FREE while the main thread writes by itself, and FREE -> BROKER_OWNS once
- * and for good when the broker thread has started.
+ * What the two threads of a child agree on without messages, because one of them may hang: who writes to the parent,
+ * and how far a shutdown is.
  */
 export class SharedState {
+  static readonly main: Thread = MAIN;
+  static readonly broker: Thread = BROKER;
   readonly memory: SharedArrayBuffer;
   readonly #words: Int32Array;
 
@@ -24,20 +28,29 @@ export class SharedState {
     this.#words = new Int32Array(memory);
   }
 
-  /** Main thread: runs `write` while the descriptor is ours; false when the broker thread owns it. */
-  writeAsMain(write: () => void): boolean {
-    if (Atomics.compareExchange(this.#words, WRITER, FREE, MAIN_WRITES) === BROKER_OWNS) return false;
-    try {
-      write();
-    } finally {
-      Atomics.store(this.#words, WRITER, FREE);
-    }
-    return true;
+  /** Takes the right to write; false while the other thread has it. Never waits. */
+  lockWriter(thread: Thread): boolean {
+    return Atomics.compareExchange(this.#words, WRITER, NOBODY, thread) === NOBODY;
   }
 
-  /** Broker thread: takes the descriptor for good; false while the main thread is in the middle of a write. */
-  claimWriter(): boolean {
-    return Atomics.compareExchange(this.#words, WRITER, FREE, BROKER_OWNS) === FREE;
+  /** Gives the right to write back. */
+  unlockWriter(): void {
+    Atomics.store(this.#words, WRITER, NOBODY);
+  }
+
+  /** Main thread: a batch goes to the parent by way of the broker thread. */
+  post(): void {
+    Atomics.add(this.#words, POSTED, 1);
+  }
+
+  /** Broker thread: so many posted batches are written. */
+  written(batches: number): void {
+    Atomics.sub(this.#words, POSTED, batches);
+  }
+
+  /** True when nothing that the main thread has posted is still to be written: only then may it write past the other. */
+  get nothingPosted(): boolean {
+    return Atomics.load(this.#words, POSTED) === 0;
   }
 
   /** Main thread: SHUTDOWN was seen. */

@@ -37,6 +37,7 @@ export class ModuleNotFoundError extends TendrilError {
 export class ModuleStore {
   readonly #records = new Map<string, ModuleRecord>();
   readonly #loaded = new Map<string, LoadedModule>();
+  readonly #functions = new Map<string, (...args: unknown[]) => unknown>();
   readonly #library: () => unknown;
   readonly #require: NodeJS.Require;
 
@@ -56,6 +57,13 @@ export class ModuleStore {
 
   /** The function that a call names. */
   resolve(ref: FunctionRef): (...args: unknown[]) => unknown {
+    const key = `${ref.module}\n${ref.className ?? ''}\n${ref.name}`;
+    let found = this.#functions.get(key);
+    if (found === undefined) this.#functions.set(key, (found = this.#find(ref)));
+    return found;
+  }
+
+  #find(ref: FunctionRef): (...args: unknown[]) => unknown {
     const exported = ref.module.startsWith('node:') ? this.#require(ref.module) : this.load(ref.module, 'a call');
     const holder = ref.className === null ? exported : member(exported, ref.className);
     const found = member(holder, ref.name);

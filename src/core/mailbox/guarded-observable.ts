@@ -33,29 +33,53 @@ export class GuardedObservable<T> extends Observable<T> {
     // An operator's own subscriber: the guard is at the end of the chain.
     if (observerOrNext instanceof Subscriber) return super.subscribe(observerOrNext);
     const observer: Partial<Observer<T>> = typeof observerOrNext === 'function' || !observerOrNext ? handlers(observerOrNext, error, complete) : observerOrNext;
-    const guard = (call: () => void): void => {
-      try {
-        call();
-      } catch (thrown) {
-        guarded.unsubscribe();
-        this.#report(thrown, this.#where);
-      }
-    };
-    // Not an observer object: RxJS would catch its throws before we do and raise them as uncaught exceptions.
-    const guarded: Subscriber<T> = new Subscriber<T>({
-      next: (value) => {
-        guard(() => observer.next?.(value));
-      },
+    return super.subscribe(new GuardedSubscriber<T>(observer, this.#report, this.#where));
+  }
+}
+
+/** Calls a user's observer; RxJS's own would raise what it throws as an uncaught exception. */
+// eslint-disable-next-line rxjs-x/no-subclass
+class GuardedSubscriber<T> extends Subscriber<T> {
+  readonly #observer: Partial<Observer<T>>;
+  readonly #report: Report;
+  readonly #where: string;
+
+  constructor(observer: Partial<Observer<T>>, report: Report, where: string) {
+    super();
+    this.#observer = observer;
+    this.#report = report;
+    this.#where = where;
+  }
+
+  protected override _next(value: T): void {
+    try {
+      this.#observer.next?.(value);
+    } catch (thrown) {
+      this.unsubscribe();
+      this.#report(thrown, this.#where);
+    }
+  }
+
+  protected override _error(error: unknown): void {
+    try {
       // Without a handler an error must stay as loud as RxJS makes it.
-      error: (thrown: unknown) => {
-        if (observer.error) guard(() => observer.error?.(thrown));
-        else throwLater(thrown);
-      },
-      complete: () => {
-        guard(() => observer.complete?.());
-      },
-    });
-    return super.subscribe(guarded);
+      if (this.#observer.error) this.#observer.error(error);
+      else throwLater(error);
+    } catch (thrown) {
+      this.#report(thrown, this.#where);
+    } finally {
+      this.unsubscribe();
+    }
+  }
+
+  protected override _complete(): void {
+    try {
+      this.#observer.complete?.();
+    } catch (thrown) {
+      this.#report(thrown, this.#where);
+    } finally {
+      this.unsubscribe();
+    }
   }
 }
 

@@ -9,6 +9,12 @@ import type { Message } from '../wire/frame.ts';
 /** IDs that a stream may have addressed before the oldest is forgotten; bounds what a hostile peer can make us keep. */
 const MAX_EGRESS_IDS = 4096;
 
+/**
+ * Bytes after which a batch is written before its turn is over, so that the peer works while we go on. Without it, ends
+ * that exchange large batches take turns instead of working at the same time (measured, docs/decisions.md D-008).
+ */
+const FLUSH_BYTES: number = 8 * 1024;
+
 /** Something that waits for a stream to be connected. */
 interface Waiting {
   readonly go: () => void;
@@ -90,7 +96,12 @@ export class Stream {
       this.#waiting.push(message);
       return;
     }
+    this.#link.note?.(message);
     this.#batch.push(message);
+    if (this.#batch.bytes >= FLUSH_BYTES) {
+      this.#write();
+      return;
+    }
     if (this.#flushing) return;
     this.#flushing = true;
     this.#broker.defer(() => {
@@ -114,6 +125,10 @@ export class Stream {
   /** Writes what is queued now. */
   flush(): void {
     this.#flushing = false;
+    this.#write();
+  }
+
+  #write(): void {
     if (this.#batch.bytes === 0 || this.#ended || this.#link === undefined) return;
     this.#link.write(this.#batch.take());
     if (this.#link.pendingBytes === 0) this.#batch.reuse();

@@ -26,12 +26,15 @@ export interface Message {
   readonly data: Uint8Array;
   /** Further parts of the payload, sent by reference; only on messages made in this context. */
   readonly tail?: readonly Uint8Array[];
-  /** The whole frame as received, header included, so that forwarding copies nothing. */
-  readonly frame?: Uint8Array;
+  /** Where the whole frame lies, header included, when it was received: forwarding copies it as it is. */
+  readonly buffer?: Buffer;
+  readonly start?: number;
+  readonly end?: number;
 }
 
 /** Payload length of a message in bytes. */
 export function payloadLength(message: Message): number {
+  if (message.buffer !== undefined) return (message.end ?? 0) - (message.start ?? 0) - HEADER_LENGTH;
   let length = message.data.length;
   if (message.tail) for (const part of message.tail) length += part.length;
   return length;
@@ -48,6 +51,7 @@ export function writeHeader(target: Buffer, offset: number, message: Message, le
 
 /** The bytes of one frame, in one buffer. */
 export function encodeFrame(message: Message): Buffer {
+  if (message.buffer !== undefined) return message.buffer.subarray(message.start, message.end);
   const length = payloadLength(message);
   const frame = Buffer.allocUnsafeSlow(HEADER_LENGTH + length);
   writeHeader(frame, 0, message, length);
@@ -60,15 +64,33 @@ export function encodeFrame(message: Message): Buffer {
   return frame;
 }
 
+/** A message that lies in a received buffer. Views are made when they are asked for: what only passes through needs one. */
+class ReceivedMessage implements Message {
+  readonly dstId: number;
+  readonly srcId: number;
+  readonly handle: number;
+  readonly replyTo: number;
+  readonly buffer: Buffer;
+  readonly start: number;
+  readonly end: number;
+
+  constructor(buffer: Buffer, start: number, end: number) {
+    this.dstId = (buffer[start] ?? 0) * 256 + (buffer[start + 1] ?? 0);
+    this.srcId = (buffer[start + 2] ?? 0) * 256 + (buffer[start + 3] ?? 0);
+    this.handle = buffer.readUInt32BE(start + 4);
+    this.replyTo = buffer.readUInt32BE(start + 8);
+    this.buffer = buffer;
+    this.start = start;
+    this.end = end;
+  }
+
+  get data(): Uint8Array {
+    return this.buffer.subarray(this.start + HEADER_LENGTH, this.end);
+  }
+}
+
 function view(buffer: Buffer, start: number, end: number): Message {
-  return {
-    dstId: buffer.readUInt16BE(start),
-    srcId: buffer.readUInt16BE(start + 2),
-    handle: buffer.readUInt32BE(start + 4),
-    replyTo: buffer.readUInt32BE(start + 8),
-    data: buffer.subarray(start + HEADER_LENGTH, end),
-    frame: buffer.subarray(start, end),
-  };
+  return new ReceivedMessage(buffer, start, end);
 }
 
 const NOTHING = Buffer.alloc(0);

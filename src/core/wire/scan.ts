@@ -20,7 +20,7 @@ const PROTO = Buffer.from('__proto__', 'latin1');
  * builds cycles, expands packed values and takes quadratic time for big integers (docs/decisions.md, D-004).
  */
 export function scan(data: Uint8Array, maxItems: number = MAX_ITEMS): Scan {
-  const walk = new Walk(data, maxItems);
+  walk.begin(data, maxItems);
   walk.item(0);
   return { end: walk.at, revive: walk.revive, attachments: walk.attachments ?? NO_ATTACHMENTS };
 }
@@ -29,10 +29,13 @@ class Walk {
   at = 0;
   revive = false;
   attachments: number[] | undefined;
-  readonly #data: Uint8Array;
-  #left: number;
+  #data: Uint8Array = PROTO;
+  #left = 0;
 
-  constructor(data: Uint8Array, maxItems: number) {
+  begin(data: Uint8Array, maxItems: number): void {
+    this.at = 0;
+    this.revive = false;
+    this.attachments = undefined;
     this.#data = data;
     this.#left = maxItems;
   }
@@ -165,3 +168,6 @@ class Walk {
     this.#skip(1 << (info - 24));
   }
 }
+
+// A scan runs to its end without calling anyone, so one walk serves all.
+const walk = new Walk();

@@ -37,15 +37,24 @@ const TYPED_NAMES: readonly string[] = TYPED_ARRAYS.map((type) => type.name);
  * @param root - how the path begins, such as `args`
  */
 export function encodeValue(value: unknown, root = 'value'): Encoded {
-  const preparation = new Preparation(root);
-  const prepared = preparation.prepare(value);
+  // One preparation serves all but those that begin inside another, in a getter of the user's.
+  const preparation = idle ?? new Preparation();
+  idle = undefined;
+  try {
+    return encodePrepared(preparation.begin(root, value), preparation, root);
+  } finally {
+    idle = preparation;
+  }
+}
+
+function encodePrepared(prepared: unknown, preparation: Preparation, root: string): Encoded {
   let data: Uint8Array;
   try {
     data = encoder.encode(prepared);
   } catch (error) {
     throw new EncodeError(root, error instanceof Error ? error.message : 'it could not be encoded');
   }
-  return preparation.tail.length === 0 ? { data } : { data, tail: preparation.tail };
+  return preparation.tail === undefined ? { data } : { data, tail: preparation.tail };
 }
 
 /** Encodes an array of our own around a user's value at `index`; paths of errors begin with `root` at that value. */
@@ -59,20 +68,31 @@ export function encodeEnvelope(envelope: readonly unknown[], index: number, root
   }
 }
 
+let idle: Preparation | undefined;
+
+function isScalar(value: unknown): boolean {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' || value === undefined || value === null;
+}
+
 /** Makes a value one that the codec may see, copying only what must change. */
 class Preparation {
-  readonly tail: Uint8Array[] = [];
-  readonly #root: string;
+  tail: Uint8Array[] | undefined;
+  #root = '';
   readonly #path: (string | number)[] = [];
   readonly #ancestors: object[] = [];
-  #left = MAX_ITEMS;
+  #left = 0;
 
-  constructor(root: string) {
+  begin(root: string, value: unknown): unknown {
+    this.tail = undefined;
     this.#root = root;
+    this.#path.length = 0;
+    this.#ancestors.length = 0;
+    this.#left = MAX_ITEMS;
+    return this.prepare(value);
   }
 
   prepare(value: unknown): unknown {
-    if (--this.#left < 0) throw this.#fail(`it has more than ${String(MAX_ITEMS)} items; send it in parts, or numbers as a typed array`);
+    if (--this.#left < 0) throw this.#tooMany();
     switch (typeof value) {
       case 'string':
       case 'number':
@@ -108,7 +128,12 @@ class Preparation {
     this.#ancestors.push(value);
     const prepared = Array.isArray(value) ? this.#array(value) : this.#other(value);
     this.#ancestors.pop();
+    if (this.#left < 0) throw this.#tooMany();
     return prepared;
+  }
+
+  #tooMany(): EncodeError {
+    return this.#fail(`it has more than ${String(MAX_ITEMS)} items; send it in parts, or numbers as a typed array`);
   }
 
   #step(key: string | number, value: unknown): unknown {
@@ -123,6 +148,11 @@ class Preparation {
     let copy: unknown[] | undefined = value.constructor === Array ? undefined : Array.from(value);
     for (let index = 0; index < value.length; index++) {
       const item = value[index];
+      // Most items are scalars; they need no step.
+      if (isScalar(item)) {
+        this.#left--;
+        continue;
+      }
       const prepared = this.#step(index, item);
       if (prepared !== item) (copy ??= value.slice())[index] = prepared;
     }
@@ -162,8 +192,12 @@ class Preparation {
         this.#path.push(key);
         throw this.#fail('a property that throws when it is read');
       }
-      const prepared = this.#step(key, item);
       this.#left--;
+      if (isScalar(item)) {
+        this.#left--;
+        continue;
+      }
+      const prepared = this.#step(key, item);
       if (prepared !== item) (copy ??= { ...value })[key] = prepared;
     }
     return copy ?? value;
@@ -182,7 +216,7 @@ class Preparation {
 
   #attach(bytes: Uint8Array): unknown {
     if (bytes.length < ATTACHMENT_THRESHOLD) return bytes;
-    this.tail.push(bytes);
+    (this.tail ??= []).push(bytes);
     return new Tag(bytes.length, TAG_ATTACHMENT);
   }
 }

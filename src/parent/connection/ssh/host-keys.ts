@@ -2,10 +2,9 @@ import type { ServerHostKeyAlgorithm } from 'ssh2';
 import type { ConnectError } from '../connect-error.ts';
 import { hostKeyError } from './classify.ts';
 import { appendKnownHost, readKnownHosts } from './known-hosts-file.ts';
-import type { Warn } from './known-hosts-file.ts';
 import { checkHostKey, knownHostNames, orderHostKeyAlgorithms } from './known-hosts.ts';
 import type { KnownHost, KnownHostNames } from './known-hosts.ts';
-import type { SshSettings } from './options.ts';
+import type { SshSettings, Warn } from './options.ts';
 
 /** The host key policy of one connection, with the known hosts that were read for it. */
 export class HostKeys {

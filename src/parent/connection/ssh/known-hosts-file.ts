@@ -4,9 +4,7 @@ import { dirname } from 'node:path';
 import { messageOf } from '../../../core/errors.ts';
 import { checkHostKey, formatKnownHost, parseKnownHosts } from './known-hosts.ts';
 import type { KnownHost } from './known-hosts.ts';
-
-/** Receives a sentence about something that did not stop the connection. */
-export type Warn = (text: string) => void;
+import type { Warn } from './options.ts';
 
 /** Reads all `files` in order. A file that is not there counts as empty; one that cannot be read does too, with a warning. */
 export async function readKnownHosts(files: readonly string[], warn: Warn): Promise<KnownHost[]> {

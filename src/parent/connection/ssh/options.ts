@@ -1,7 +1,9 @@
 import type { Secret } from '../../../core/wire/secret.ts';
 import { ConnectError } from '../connect-error.ts';
-import type { Warn } from './known-hosts-file.ts';
 import type { SshConfig } from './ssh-config.ts';
+
+/** Receives a sentence about something that did not stop the connection. */
+export type Warn = (text: string) => void;
 
 /** What a server asks in keyboard-interactive authentication. */
 export interface KeyboardInteractiveRequest {
