@@ -318,7 +318,9 @@ class Execution implements CurrentCall {
 
   /** Ends the stream behind its last value. */
   #close(error: ErrorContent | null): void {
-    this.#closing = error;
+    // The first end counts: a source that overflowed may still complete.
+    error = this.#closing ??= error;
+    if (error) this.#source?.stop();
     if (this.#window !== undefined && this.#window.waiting > 0) return;
     if (error) this.reject(error);
     else {
@@ -348,7 +350,7 @@ class Execution implements CurrentCall {
         subscription.unsubscribe();
       },
     };
-    if (this.ended && !stopEarly) subscription.unsubscribe();
+    if ((this.ended || this.#closing) && !stopEarly) subscription.unsubscribe();
   }
 
   #iterate(iterable: AsyncIterable<unknown>): void {

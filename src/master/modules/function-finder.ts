@@ -66,27 +66,25 @@ function inRequireCache(fn: RemoteFunction): FunctionRef | undefined {
 
 /** ESM tells nobody which namespaces there are; the engine knows where each function was written. */
 function atItsLocation(fn: RemoteFunction): FunctionRef {
-  const url = sourceUrl(fn);
-  if (url === undefined) throw notCallable(fn, 'it is bound, native or made by eval');
+  const { url, line } = sourceOf(fn) ?? {};
+  if (url === undefined || line === undefined) throw notCallable(fn, 'it is bound, native or made by eval');
   const module = url.startsWith('file:') ? url : url.startsWith('/') ? pathToFileURL(url).href : undefined;
   if (module === undefined) throw notCallable(fn, `it comes from ${url}, which is not a file`);
   const path = fileURLToPath(module);
   const source = readFileSync(path, 'utf8');
   if (fn.name === '') throw notCallable(fn, `it has no name (${path})`);
-  const className = staticOwner(fn, source);
+  const className = staticOwner(fn, source, line);
   const exported = exportedAs(path, source, className ?? fn.name);
   if (exported === undefined) throw notCallable(fn, `${path} does not export it`);
   return className === undefined ? { module, className: null, name: exported } : { module, className: exported, name: fn.name };
 }
 
-/** Class of a static method. A method has no prototype, and its class is written around it. */
-function staticOwner(fn: RemoteFunction, source: string): string | undefined {
+/** Class of a static method: the last one that begins before it. A method is not written with `function` or an arrow. */
+function staticOwner(fn: RemoteFunction, source: string, line: number): string | undefined {
   const text = Function.prototype.toString.call(fn);
-  if (/^(?:async\s+)?function\b|^(?:async\s*)?\(|^(?:async\s+)?[\w$]+\s*=>/.test(text)) return undefined;
-  const at = source.indexOf(`static ${text.slice(0, 24).replace(/^static\s+/, '')}`);
-  if (at < 0) return undefined;
-  const classes = [...source.slice(0, at).matchAll(/\bclass\s+([\w$]+)/g)];
-  return classes.at(-1)?.[1];
+  if (/^(?:async\s+)?function\b|^(?:async\s*)?\([^]*?\)\s*=>|^(?:async\s+)?[\w$]+\s*=>/.test(text)) return undefined;
+  const before = source.split('\n').slice(0, line + 1).join('\n');
+  return [...before.matchAll(/\bclass\s+([\w$]+)/g)].at(-1)?.[1];
 }
 
 /** The name under which a module exports the local name, or undefined. */
@@ -99,11 +97,11 @@ function exportedAs(path: string, source: string, local: string): string | undef
 }
 
 interface LocationReply {
-  internalProperties?: { name: string; value?: { value?: { scriptId: string } } }[];
+  internalProperties?: { name: string; value?: { value?: { scriptId: string; lineNumber: number } } }[];
 }
 
-/** URL of the script that a function was written in. */
-function sourceUrl(fn: RemoteFunction): string | undefined {
+/** The script that a function was written in, and the line (from 0) where it begins. */
+function sourceOf(fn: RemoteFunction): { url: string | undefined; line: number } | undefined {
   const urls = new Map<string, string>();
   const session = new Session();
   session.connect();
@@ -113,19 +111,19 @@ function sourceUrl(fn: RemoteFunction): string | undefined {
     });
     // The inspector evaluates in the main realm; a builtin's own class is the same object in every realm of the process.
     (Session as unknown as Record<symbol, unknown>)[HANDOVER] = fn;
-    let location: string | undefined;
+    let location: { scriptId: string; lineNumber: number } | undefined;
     session.post('Runtime.evaluate', { expression: 'process.getBuiltinModule("node:inspector").Session[Symbol.for("tendril.function")]' }, (_error, evaluated) => {
       const { objectId } = (evaluated as { result: { objectId?: string } }).result;
       if (objectId === undefined) return;
       session.post('Runtime.getProperties', { objectId, ownProperties: true }, (__error, properties) => {
-        location = (properties as LocationReply).internalProperties?.find(({ name }) => name === '[[FunctionLocation]]')?.value?.value?.scriptId;
+        location = (properties as LocationReply).internalProperties?.find(({ name }) => name === '[[FunctionLocation]]')?.value?.value;
       });
     });
     // Enabling the debugger makes the engine compile more slowly: only when there is something to look up.
     if (location === undefined) return undefined;
     session.post('Debugger.enable');
     session.post('Debugger.disable');
-    return urls.get(location);
+    return { url: urls.get(location.scriptId), line: location.lineNumber };
   } finally {
     Reflect.deleteProperty(Session, HANDOVER);
     session.disconnect();

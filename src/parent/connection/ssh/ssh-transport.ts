@@ -8,8 +8,15 @@ import type { ExitStatus, OutputChunk, Transport } from '../transport.ts';
 /** Milliseconds that a goodbye may take before the socket is closed under it. */
 const GOODBYE_MS = 2000;
 
-/** Milliseconds that a process has to heed SIGTERM before its connection is dropped. */
+/** Milliseconds that a process has to heed SIGTERM before it gets SIGKILL. */
 const TERM_GRACE_MS = 1000;
+
+/**
+ * sshd loses a signal without a word when the process is so young that it has no group of its own yet; so SIGKILL is
+ * sent again after this many milliseconds, this often, before the connection is dropped.
+ */
+const KILL_AGAIN_MS = 200;
+const KILLS = 5;
 
 /** The protocol on a channel's stdin and stdout; the connection goes with it. */
 class ChannelLink implements Link {
@@ -60,8 +67,13 @@ export class SshTransport implements Transport {
   readonly #socket: Socket;
   readonly #channel: ClientChannel;
   readonly #broker: Broker;
-  #gone = false;
+  #killTimer: { unsubscribe(): void } | undefined;
+  /** The process has ended, as far as the server said. */
+  #exited = false;
+  /** We have said goodbye. */
   #hungUp = false;
+  /** The connection is closed. */
+  #gone = false;
 
   /** Takes over a connection, in the callback in which `channel` arrives: exit may be the next packet. */
   constructor(client: Client, socket: Socket, channel: ClientChannel, broker: Broker) {
@@ -72,6 +84,7 @@ export class SshTransport implements Transport {
     const exited = new AsyncSubject<ExitStatus>();
     this.exited = exited.asObservable();
     const settle = (status: ExitStatus): void => {
+      this.#exited = true;
       exited.next(status);
       exited.complete();
     };
@@ -84,6 +97,7 @@ export class SshTransport implements Transport {
     });
     client.on('close', () => {
       this.#gone = true;
+      this.#killTimer?.unsubscribe();
       settle({ code: null, signal: null });
     });
     if (socket.destroyed) settle({ code: null, signal: null });
@@ -94,25 +108,41 @@ export class SshTransport implements Transport {
   }
 
   kill(signal: 'SIGTERM' | 'SIGKILL'): void {
-    if (this.#gone) return;
+    if (this.#gone || this.#hungUp) return;
+    // After our end of file ssh2 sends no signals; then only the loss of the connection is left.
+    if (!this.#channel.writable) {
+      this.#hangUp();
+      return;
+    }
     this.#channel.signal(signal.slice('SIG'.length));
-    if (signal === 'SIGKILL') this.#hangUp();
-    else if (!this.#hungUp) this.#onceGone(this.#broker.after(TERM_GRACE_MS, () => { this.#hangUp(); }));
+    this.#killLater(signal === 'SIGTERM' ? TERM_GRACE_MS : KILL_AGAIN_MS, KILLS);
+  }
+
+  #killLater(milliseconds: number, left: number): void {
+    this.#killTimer?.unsubscribe();
+    this.#killTimer = this.#broker.after(milliseconds, () => {
+      if (this.#exited || left === 0) {
+        this.#hangUp();
+        return;
+      }
+      this.#channel.signal('KILL');
+      this.#killLater(KILL_AGAIN_MS, left - 1);
+    });
   }
 
   /** Ends the connection; what was written before still goes out. */
   #hangUp(): void {
     if (this.#hungUp || this.#gone) return;
     this.#hungUp = true;
+    this.#killTimer?.unsubscribe();
     this.#channel.close();
     this.#client.end();
     // A dead network would keep the half-closed socket for many minutes.
-    this.#onceGone(this.#broker.after(GOODBYE_MS, () => { this.#socket.destroy(); }));
-  }
-
-  #onceGone(timer: { unsubscribe(): void }): void {
+    const goodbye = this.#broker.after(GOODBYE_MS, () => {
+      this.#socket.destroy();
+    });
     this.#client.once('close', () => {
-      timer.unsubscribe();
+      goodbye.unsubscribe();
     });
   }
 }

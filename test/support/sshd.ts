@@ -1,0 +1,274 @@
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { accessSync, chmodSync, chownSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { findProgram } from './needs.ts';
+
+/** An account to make. */
+export interface AccountWish {
+  /** What the test calls it. */
+  readonly name: string;
+  /** Full path of the login shell. */
+  readonly shell: string;
+  /** Files of the home directory, such as `.bashrc`. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+/** An account that exists until the server is closed. */
+export interface Account {
+  /** Login name, unique on this machine. */
+  readonly username: string;
+  readonly password: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly home: string;
+}
+
+/** What a server is to be. */
+export interface SshdOptions<Name extends string = string> {
+  readonly accounts: readonly (AccountWish & { readonly name: Name })[];
+  /** Lines for sshd_config, before the others (sshd takes the first value of a keyword). */
+  readonly config?: readonly string[];
+  /** Types of host keys. Default ed25519. */
+  readonly hostKeyTypes?: readonly ('ed25519' | 'ecdsa' | 'rsa')[];
+}
+
+/** A real OpenSSH server on 127.0.0.1. */
+export interface Sshd<Name extends string = string> {
+  readonly host: '127.0.0.1';
+  readonly port: number;
+  /** Path of a private key that every account accepts. */
+  readonly userKey: string;
+  /** Path of a known_hosts file with all host keys, and its lines by type. */
+  readonly knownHosts: string;
+  readonly hostKeyLines: Readonly<Record<string, string>>;
+  readonly accounts: Readonly<Record<Name, Account>>;
+  /** A directory for the test's own files; removed with the server. */
+  readonly directory: string;
+  /** Process ids of everything that runs as one of the accounts, and of sshd's sessions. */
+  processes(): number[];
+  /** Ends the server, its sessions and all processes of the accounts, and removes accounts and files. */
+  close(): Promise<void>;
+}
+
+/** What `needs` must find for {@link startSshd}. */
+export const SSHD_NEEDS = ['sshd', 'ssh-keygen', 'useradd', 'userdel', 'chpasswd', 'root'] as const;
+
+/**
+ * Starts sshd with throw-away keys and accounts. Needs root, because only root's sshd lets other accounts in; see
+ * {@link SSHD_NEEDS}. Without PAM, so that it works in a container.
+ */
+export async function startSshd<Name extends string>(options: SshdOptions<Name>): Promise<Sshd<Name>> {
+  const directory = mkdtempSync(join(tmpdir(), 'tendril-sshd-'));
+  chmodSync(directory, 0o755);
+  const made: Record<string, Account> = {};
+  let server: { process: ChildProcess; port: number } | undefined;
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => (closing ??= closeOnce());
+  const closeOnce = async (): Promise<void> => {
+    const accounts = Object.values(made);
+    await endProcesses(server?.process, accounts);
+    for (const { username } of accounts) await retried(() => promisify(execFile)(program('userdel'), [username]));
+    rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    for (const wish of options.accounts) made[wish.name] = await makeAccount(wish, directory);
+    const types = options.hostKeyTypes ?? ['ed25519'];
+    for (const type of types) makeKey(type, join(directory, `host_${type}`));
+    const userKey = join(directory, 'user_key');
+    makeKey('ed25519', userKey);
+    server = await launch(directory, types, options.config ?? []);
+    const { port } = server;
+    const line = (type: string): string => `[127.0.0.1]:${String(port)} ${publicFields(join(directory, `host_${type}`))}`;
+    const hostKeyLines = Object.fromEntries(types.map((type) => [type, line(type)]));
+    const knownHosts = join(directory, 'known_hosts');
+    writeFileSync(knownHosts, `${Object.values(hostKeyLines).join('\n')}\n`);
+    const { process: daemon } = server;
+    return { host: '127.0.0.1', port, userKey, knownHosts, hostKeyLines, accounts: made as Record<Name, Account>, directory, processes: () => sessionProcesses(daemon, Object.values(made)), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function program(name: string): string {
+  return findProgram(name) ?? name;
+}
+
+function makeKey(type: string, path: string): void {
+  execFileSync(program('ssh-keygen'), ['-q', '-t', type, ...(type === 'rsa' ? ['-b', '2048'] : []), '-N', '', '-C', '', '-f', path]);
+}
+
+/** The two fields of a .pub file that known_hosts wants. */
+function publicFields(path: string): string {
+  return readFileSync(`${path}.pub`, 'utf8').trim().split(' ').slice(0, 2).join(' ');
+}
+
+/** Tries again while another test process holds the lock of /etc/passwd. */
+async function retried(work: () => Promise<unknown>): Promise<void> {
+  for (let left = 100; ; left--) {
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (left === 0 || !/lock|currently used/.test(String((error as { stderr?: unknown }).stderr))) throw error;
+    }
+    await new Promise((resolve) => {
+      setTimeout(resolve, 50);
+    });
+  }
+}
+
+async function makeAccount(wish: AccountWish, directory: string): Promise<Account> {
+  const username = `tdrl-${randomBytes(5).toString('hex')}`;
+  const password = randomBytes(9).toString('base64url');
+  const home = join(directory, 'home', wish.name);
+  mkdirSync(home, { recursive: true });
+  await retried(() => promisify(execFile)(program('useradd'), ['--no-create-home', '--home-dir', home, '--shell', wish.shell, username]));
+  await retried(() => {
+    const running = promisify(execFile)(program('chpasswd'), []);
+    running.child.stdin?.end(`${username}:${password}\n`);
+    return running;
+  });
+  const [, , uid, gid] = (readFileSync('/etc/passwd', 'utf8').split('\n').find((line) => line.startsWith(`${username}:`)) ?? '').split(':').map(Number);
+  if (uid === undefined || gid === undefined) throw new Error(`useradd made no account ${username}`);
+  for (const [name, contents] of Object.entries(wish.files ?? {})) {
+    mkdirSync(dirname(join(home, name)), { recursive: true });
+    writeFileSync(join(home, name), contents);
+    chownSync(join(home, name), uid, gid);
+  }
+  chownSync(home, uid, gid);
+  return { username, password, uid, gid, home };
+}
+
+/** Starts sshd; a port that another process took in between is tried again with another. */
+async function launch(directory: string, types: readonly string[], config: readonly string[]): Promise<{ process: ChildProcess; port: number }> {
+  // sshd will not start without its (empty) privilege separation directory, which an init script makes at boot.
+  if (!existsSync('/run/sshd')) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
+  let said = '';
+  for (let left = 5; left > 0; left--) {
+    const port = await freePort();
+    const file = join(directory, 'sshd_config');
+    writeFileSync(file, [...config, ...configLines(directory, port, types)].join('\n') + '\n');
+    const daemon = spawn(program('sshd'), ['-D', '-e', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+    said = '';
+    const up = new Promise<boolean>((resolve) => {
+      daemon.stderr.setEncoding('utf8').on('data', (text: string) => {
+        said = (said + text).slice(-8192);
+        if (said.includes('Server listening on')) resolve(true);
+      });
+      daemon.once('close', () => {
+        resolve(false);
+      });
+    });
+    if (await up) return { process: daemon, port };
+  }
+  throw new Error(`sshd does not start: ${said}`);
+}
+
+function configLines(directory: string, port: number, types: readonly string[]): string[] {
+  return [
+    `Port ${String(port)}`,
+    'ListenAddress 127.0.0.1',
+    ...types.map((type) => `HostKey ${join(directory, `host_${type}`)}`),
+    'PidFile none',
+    'UsePAM no',
+    'PasswordAuthentication yes',
+    'KbdInteractiveAuthentication no',
+    `AuthorizedKeysFile ${join(directory, 'user_key.pub')}`,
+    'StrictModes no',
+    'UseDNS no',
+    'MaxStartups 200',
+    'MaxAuthTries 10',
+    `SetEnv PATH=${dirname(reachableNode(directory))}:/usr/local/bin:/usr/bin:/bin`,
+  ];
+}
+
+/** This Node where other accounts may run it, or else a copy. */
+function reachableNode(directory: string): string {
+  const node = realpathSync(process.execPath);
+  const open = (path: string): boolean => (statSync(path).mode & 0o001) !== 0 && (path === '/' || open(dirname(path)));
+  if (open(node)) return node;
+  const copy = join(directory, 'bin', 'node');
+  if (!existsSync(copy)) {
+    mkdirSync(dirname(copy));
+    copyFileSync(node, copy);
+    chmodSync(copy, 0o755);
+  }
+  accessSync(copy, constants.X_OK);
+  return copy;
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, 'close');
+  return port;
+}
+
+/** Parent and owner of every process that there is. */
+function processTable(): Map<number, { parent: number; uid: number }> {
+  const table = new Map<number, { parent: number; uid: number }>();
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const status = readFileSync(`/proc/${entry}/status`, 'utf8');
+      if (/^State:\s+[ZX]/m.test(status)) continue;
+      table.set(Number(entry), { parent: Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]), uid: Number(/^Uid:\s+\d+\s+(\d+)/m.exec(status)?.[1]) });
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return table;
+}
+
+/** The processes that descend from the server, and those of its accounts wherever they are by now. */
+function sessionProcesses(daemon: ChildProcess | undefined, accounts: readonly Account[]): number[] {
+  const table = processTable();
+  const uids = new Set(accounts.map(({ uid }) => uid));
+  const ours = new Set(daemon?.pid === undefined ? [] : [daemon.pid]);
+  for (let grew = true; grew; ) {
+    grew = false;
+    for (const [pid, { parent, uid }] of table) {
+      if (ours.has(pid) || !(ours.has(parent) || uids.has(uid))) continue;
+      ours.add(pid);
+      grew = true;
+    }
+  }
+  if (daemon?.pid !== undefined) ours.delete(daemon.pid);
+  return [...ours];
+}
+
+/** Kills from the leaves, so that each parent reaps its children and nothing is left to the init of a container. */
+async function endProcesses(daemon: ChildProcess | undefined, accounts: readonly Account[]): Promise<void> {
+  const running = daemon !== undefined && daemon.exitCode === null && daemon.signalCode === null;
+  for (let round = 0; round < 400; round++) {
+    const left = sessionProcesses(running ? daemon : undefined, accounts);
+    if (left.length === 0) break;
+    const table = processTable();
+    const parents = new Set(left.map((pid) => table.get(pid)?.parent));
+    for (const pid of left.filter((candidate) => !parents.has(candidate))) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has just ended.
+      }
+    }
+    await new Promise((resolve) => {
+      setTimeout(resolve, 5);
+    });
+  }
+  if (running) {
+    const ended = once(daemon, 'close');
+    daemon.kill('SIGTERM');
+    await ended;
+  }
+}
