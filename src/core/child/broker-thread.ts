@@ -98,7 +98,9 @@ export class BrokerThread {
   }
 
   #logDrops(): void {
-    const log = new LogForwarder(this.#router, this.#config.parentIds.at(-1) ?? 0, this.#config.logLevel);
+    const log = new LogForwarder(this.#router, this.#config.parentIds.at(-1) ?? 0, this.#config.logLevel, () => {
+      this.#parent.flush();
+    });
     let drops = 0;
     this.#router.events.subscribe((event) => {
       if (event.type === 'message-dropped' && drops++ < MAX_LOGGED_DROPS) log.record('tendril', 'warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);

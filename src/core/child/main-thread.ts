@@ -58,7 +58,9 @@ export class MainThread {
     this.#stream = new Stream(this.#broker, config.parentIds[0] ?? 0, config.maxMessageSize);
     this.#router.table.parent = this.#stream;
     this.#router.add(this.#stream);
-    this.#log = new LogForwarder(this.#router, config.parentIds.at(-1) ?? 0, config.logLevel);
+    this.#log = new LogForwarder(this.#router, config.parentIds.at(-1) ?? 0, config.logLevel, () => {
+      this.#stream.flush();
+    });
     this.#flushStdio = captureStdio((stream, line) => {
       this.#log.record(stream, 'info', line);
     });

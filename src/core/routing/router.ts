@@ -161,7 +161,7 @@ export class Router {
       this.#tooLarge(message);
       return;
     }
-    this.#enqueue(message, undefined);
+    this.#route(message, undefined);
   }
 
   /** Sends the dead message `reason: text`. */
@@ -172,7 +172,7 @@ export class Router {
 
   /** Routes what came in on a stream. */
   receive(batch: readonly Message[], from: Stream): void {
-    for (const message of batch) this.#enqueue(message, from);
+    for (const message of batch) this.#route(message, from);
   }
 
   /** Tells everyone who waits for `id` that no answer will come. */
@@ -193,30 +193,15 @@ export class Router {
     this.#events.complete();
   }
 
-  #enqueue(message: Message, from: Stream | undefined): void {
-    if (this.#delivering) {
-      this.#queue.push({ message, from });
-      return;
-    }
-    this.#delivering = true;
-    this.#route(message, from);
-    // Plain index: a queue that grows while it is worked on must not be shifted element by element.
-    for (let index = 0; index < this.#queue.length; index++) {
-      const next = this.#queue[index];
-      if (next) this.#route(next.message, next.from);
-    }
-    this.#queue.length = 0;
-    this.#delivering = false;
-  }
-
   #route(message: Message, from: Stream | undefined): void {
     if (ioChannel.hasSubscribers) ioChannel.publish({ id: this.id, srcId: message.srcId, dstId: message.dstId, handle: message.handle, replyTo: message.replyTo, bytes: payloadLength(message) });
     const decision = decide(this.table, message, from);
     switch (decision.kind) {
       case 'deliver':
-        this.#deliver(message, from);
+        this.#enqueue(message, from);
         return;
       case 'forward':
+        // At once, also in the middle of a delivery: a handler may never return.
         from?.addressed(message.dstId);
         decision.peer.send(message);
         return;
@@ -226,6 +211,23 @@ export class Router {
       case 'drop':
         this.#emit({ type: 'message-dropped', why: decision.why, srcId: message.srcId, handle: message.handle });
     }
+  }
+
+  /** The trampoline: what is delivered while something is being delivered waits for its turn. */
+  #enqueue(message: Message, from: Stream | undefined): void {
+    if (this.#delivering) {
+      this.#queue.push({ message, from });
+      return;
+    }
+    this.#delivering = true;
+    this.#deliver(message, from);
+    // Plain index: a queue that grows while it is worked on must not be shifted element by element.
+    for (let index = 0; index < this.#queue.length; index++) {
+      const next = this.#queue[index];
+      if (next) this.#deliver(next.message, next.from);
+    }
+    this.#queue.length = 0;
+    this.#delivering = false;
   }
 
   #deliver(message: Message, from: Stream | undefined): void {
