@@ -10,10 +10,10 @@ function onlyInChild(name: string): never {
   throw new UsageError('ERR_TENDRIL_NOT_A_CHILD', `${name} was used in the master; it has a meaning only in functions that context.call() runs in a child`);
 }
 
-function childOnly<T extends object>(name: string): T {
-  return new Proxy({} as T, {
+function childOnly(name: string): never {
+  return new Proxy({}, {
     get: (_target, property) => (typeof property === 'symbol' ? undefined : onlyInChild(name)),
-  });
+  }) as never;
 }
 
 /** The call that runs: its AbortSignal and its caller. In functions that run in a child. */

@@ -71,12 +71,13 @@ describe('handles', () => {
 
   it(
     'refuse to send what cannot be sent, at the sender',
-    withChild(async (kid) => {
-      const mailbox = kid.handle<unknown>(7001);
+    withChild((kid) => {
+      const mailbox = kid.handle(7001);
       expect(() => {
         mailbox.next({ socket: Symbol('no') });
       }).toThrow(EncodeError);
       mailbox.close();
+      return Promise.resolve();
     }),
   );
 

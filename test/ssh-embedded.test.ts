@@ -438,9 +438,9 @@ describe('where nobody answers as it should', () => {
   it.each([
     ['is silent about the session', () => undefined, 'CONNECT_TIMEOUT'],
     ['is silent about the command', (accept: () => unknown) => accept(), 'PERMISSION_DENIED'],
-    ['opens no session', (_accept: unknown, reject: () => void) => reject(), 'PERMISSION_DENIED'],
+    ['opens no session', (_accept: unknown, reject: () => void) => { reject(); }, 'PERMISSION_DENIED'],
   ])('a server that %s', async (_what, onSession, reason) => {
-    const port = await listenWith(new ssh2.Server({ hostKeys: [key.privateKey] }, (client) => client.on('error', () => undefined).on('authentication', (context) => context.accept()).on('session', onSession)));
+    const port = await listenWith(new ssh2.Server({ hostKeys: [key.privateKey] }, (client) => client.on('error', () => undefined).on('authentication', (context) => { context.accept(); }).on('session', onSession)));
     expect(await failureOf({ ...NOWHERE, port, commandTimeoutMs: 50 }, broker)).toMatchObject({ reason, phase: 'command' });
   });
 
@@ -469,7 +469,7 @@ describe('giving up', () => {
     const socket = new Promise<Socket>((resolve) => (arrived = resolve));
     const { port } = await listen((accepted) => {
       if (data === 0) arrived(accepted);
-      else accepted.once('data', () => arrived(accepted));
+      else accepted.once('data', () => { arrived(accepted); });
     });
     const subscription = openSsh({ ...NOWHERE, port }, stageOf('true'), broker).subscribe({ error: () => { throw new Error('an error after the unsubscribe'); } });
     const accepted = await socket;

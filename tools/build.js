@@ -20,4 +20,12 @@ await build({
   target: 'node20',
   legalComments: 'inline',
 });
+// The examples, for `npm run demo`: TypeScript becomes JavaScript, imports stay as they are.
+await build({
+  absWorkingDir: root,
+  entryPoints: ['examples/*.ts'],
+  outdir: 'dist-examples',
+  format: 'esm',
+  target: 'node20',
+});
 run('tools/build-core.js');

@@ -49,7 +49,7 @@ export class Context implements Callable, Wired {
   readonly id: number;
   readonly name: string;
   readonly #scope: ContextScope;
-  readonly #mailboxes = new Map<number, Mailbox<unknown>>();
+  readonly #mailboxes = new Map<number, Mailbox>();
 
   /** @internal */
   constructor(scope: ContextScope, id: number, name: string) {
@@ -69,9 +69,9 @@ export class Context implements Callable, Wired {
     const known = this.#mailboxes.get(handle);
     if (known?.open === true) return known as Mailbox<T>;
     const mailbox = new Mailbox<T>(this.#scope, this.id, handle, options, () => {
-      if (this.#mailboxes.get(handle) === (mailbox as Mailbox<unknown>)) this.#mailboxes.delete(handle);
+      if (this.#mailboxes.get(handle) === (mailbox as Mailbox)) this.#mailboxes.delete(handle);
     });
-    this.#mailboxes.set(handle, mailbox as Mailbox<unknown>);
+    this.#mailboxes.set(handle, mailbox);
     return mailbox;
   }
 

@@ -15,7 +15,9 @@ export function consoleLogger(level: LogLevel): Logger {
   const logger = winston.createLogger({
     level,
     format: winston.format.combine(winston.format.timestamp(), line),
-    transports: [new winston.transports.Console({ stderrLevels: Object.keys(winston.config.npm.levels) })],
+    // winston's own declarations do not say that its transports are transports.
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
+    transports: new winston.transports.Console({ stderrLevels: Object.keys(winston.config.npm.levels) }),
   });
   return { log: (recordLevel, message, meta) => logger.log(recordLevel, message, meta) };
 }

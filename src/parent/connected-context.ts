@@ -1,4 +1,4 @@
-import { AsyncSubject, ReplaySubject, Subscription, firstValueFrom } from 'rxjs';
+import { AsyncSubject, ReplaySubject, Subscription, concat, finalize, firstValueFrom, tap } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { ChildConfig } from '../core/config.ts';
 import { Context } from '../core/context.ts';
@@ -200,13 +200,11 @@ export class ConnectedContext extends Context implements AsyncDisposable {
       transport.kill('SIGKILL');
     }));
     transport.link.destroy();
-    transport.exited.subscribe((exit) => {
-      term.unsubscribe();
-      transport.output.subscribe({
-        complete: () => {
-          this.#finish({ ...end, exit });
-        },
-      });
+    let exit: ExitStatus | undefined;
+    concat(transport.exited.pipe(tap((status) => { exit = status; }), finalize(() => { term.unsubscribe(); })), transport.output).subscribe({
+      complete: () => {
+        this.#finish({ ...end, ...(exit && { exit }) });
+      },
     });
   }
 

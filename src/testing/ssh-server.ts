@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import type { AddressInfo, Server as TcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { AuthContext, AuthenticationType, ParsedKey, PublicKeyAuthContext, Session } from 'ssh2';
+import type { AuthContext, AuthenticationType, ParsedKey, PublicKeyAuthContext } from 'ssh2';
 import { firstKey, generateKeyPair } from './key-pair.ts';
 import { Groups, baseEnvironment, serveSession } from './ssh-session.ts';
 
@@ -79,7 +79,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
       authenticate(context, users.get(context.username), options.methods ?? ALL_METHODS);
     });
     client.on('session', (accept) => {
-      serveSession(accept() as unknown as Session, client, { shell: options.shell ?? '/bin/sh', env: { ...baseEnvironment(home), ...options.env }, home, groups });
+      serveSession(accept(), client, { shell: options.shell ?? '/bin/sh', env: { ...baseEnvironment(home), ...options.env }, home, groups });
     });
   });
   // ssh2's Server keeps its listening socket to itself; clients that never finish the handshake live there only.

@@ -249,7 +249,7 @@ function sessionProcesses(daemon: ChildProcess | undefined, accounts: readonly A
 
 /** Kills from the leaves, so that each parent reaps its children and nothing is left to the init of a container. */
 async function endProcesses(daemon: ChildProcess | undefined, accounts: readonly Account[]): Promise<void> {
-  const running = daemon !== undefined && daemon.exitCode === null && daemon.signalCode === null;
+  const running = daemon?.exitCode === null && daemon.signalCode === null;
   for (let round = 0; round < 400; round++) {
     const left = sessionProcesses(running ? daemon : undefined, accounts);
     if (left.length === 0) break;

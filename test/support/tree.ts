@@ -61,7 +61,7 @@ export function watchForLeaks(): void {
 
 /** Runs a test with a master that is shut down afterwards, also when the test fails. */
 export async function withTree(options: MasterOptions, test: (tree: Tree) => Promise<void>): Promise<void> {
-  const all = new ReplaySubject<LogRecord>();
+  const all = new ReplaySubject<LogRecord>(Infinity);
   const records: LogRecord[] = [];
   const master = new Master({ logger: { log: () => undefined }, ...options });
   master.logs.subscribe((record) => {

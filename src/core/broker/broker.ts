@@ -80,6 +80,7 @@ class BrokerAction<T> extends Subscription implements SchedulerAction<T> {
   readonly #setTimer: SetTimer;
   readonly #work: (this: SchedulerAction<T>, state?: T) => void;
   #clear: ClearTimer | undefined;
+  #again = false;
 
   constructor(owner: { report(error: unknown, where: string): void }, setTimer: SetTimer, work: (this: SchedulerAction<T>, state?: T) => void) {
     super(() => {
@@ -94,16 +95,23 @@ class BrokerAction<T> extends Subscription implements SchedulerAction<T> {
   schedule(state?: T, delayMs = 0): Subscription {
     if (this.closed) return this;
     this.#clear?.();
+    this.#again = true;
     this.#clear = this.#setTimer(Math.max(0, delayMs), () => {
       this.#clear = undefined;
+      this.#again = false;
       try {
         this.#work.call(this, state);
       } catch (error) {
         this.unsubscribe();
         this.#owner.report(error, 'scheduled work');
       }
-      if (this.#clear === undefined) this.unsubscribe();
+      if (!this.#isScheduled()) this.unsubscribe();
     });
     return this;
+  }
+
+  /** Whether the work that has just run has scheduled itself again. */
+  #isScheduled(): boolean {
+    return this.#again;
   }
 }

@@ -330,7 +330,6 @@ class Execution implements CurrentCall {
   }
 
   #observe(observable: ObservableLike): void {
-    let stopEarly = false;
     const subscription = observable.subscribe({
       next: (value: unknown) => {
         this.#attempt(() => {
@@ -346,11 +345,11 @@ class Execution implements CurrentCall {
     });
     this.#source = {
       stop: () => {
-        stopEarly = true;
         subscription.unsubscribe();
       },
     };
-    if ((this.ended || this.#closing) && !stopEarly) subscription.unsubscribe();
+    // It may have come to its end before there was a subscription to stop.
+    if (this.ended || this.#closing) subscription.unsubscribe();
   }
 
   #iterate(iterable: AsyncIterable<unknown>): void {

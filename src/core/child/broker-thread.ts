@@ -1,5 +1,5 @@
-import { channel } from 'node:diagnostics_channel';
 import type { MessagePort } from 'node:worker_threads';
+import { concat, defer } from 'rxjs';
 import { NodeBroker } from '../broker/node-broker.ts';
 import { PortLink } from '../broker/port-link.ts';
 import type { ChildConfig } from '../config.ts';
@@ -54,7 +54,7 @@ export class BrokerThread {
     this.#parent = new Stream(this.#broker, config.parentIds[0] ?? 0, config.maxMessageSize);
     this.#main = new Stream(this.#broker, config.id, config.maxMessageSize);
     this.#port = port;
-    traceTo(config.trace, 'broker', channel);
+    traceTo(config.trace, 'broker');
   }
 
   /** Takes over what the main thread has stopped to read. */
@@ -134,11 +134,9 @@ export class BrokerThread {
   }
 
   #finish(): void {
-    shutdownChildren(this.#router, this.#config.graceMs).subscribe({
+    concat(shutdownChildren(this.#router, this.#config.graceMs), defer(() => this.#parent.drained)).subscribe({
       complete: () => {
-        this.#parent.drained.subscribe(() => {
-          endProcess(this.#broker);
-        });
+        endProcess(this.#broker);
       },
     });
   }

@@ -1,4 +1,3 @@
-import { channel } from 'node:diagnostics_channel';
 import { writeSync } from 'node:fs';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { NodeBroker } from '../broker/node-broker.ts';
@@ -73,7 +72,7 @@ export class MainThread {
     this.#broker.faults.subscribe(({ error, where }) => {
       this.#log.record('tendril', 'error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
-    traceTo(config.trace, 'main', channel);
+    traceTo(config.trace, 'main');
   }
 
   /** Announces that the core runs, and begins to serve. */

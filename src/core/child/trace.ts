@@ -1,12 +1,12 @@
 import { writeSync } from 'node:fs';
-import type { channel as openChannel } from 'node:diagnostics_channel';
+import { subscribe } from 'node:diagnostics_channel';
 import type { TraceLevel } from '../config.ts';
 
 /**
  * Writes events (and, at `io`, every message without its payload) to the raw stderr of this process. Never through the
  * tree: a trace of messages that is itself a message would not end.
  */
-export function traceTo(level: TraceLevel, thread: string, open: typeof openChannel): void {
+export function traceTo(level: TraceLevel, thread: string): void {
   if (level === 'off') return;
   const write = (event: unknown): void => {
     try {
@@ -15,6 +15,6 @@ export function traceTo(level: TraceLevel, thread: string, open: typeof openChan
       // A full or closed stderr is no reason to fail.
     }
   };
-  open('tendril:router').subscribe(write);
-  if (level === 'io') open('tendril:io').subscribe(write);
+  subscribe('tendril:router', write);
+  if (level === 'io') subscribe('tendril:io', write);
 }

@@ -39,12 +39,14 @@ export class ModuleStore {
   readonly #loaded = new Map<string, LoadedModule>();
   readonly #functions = new Map<string, (...args: unknown[]) => unknown>();
   readonly #library: () => unknown;
-  readonly #require: NodeJS.Require;
+  readonly #require: (id: string) => unknown;
+  readonly #builtins: NodeJS.Require;
 
   /** @param library - gives what `tendril` is in this context */
   constructor(library: () => unknown) {
     this.#library = library;
-    this.#require = createRequire(`${VIRTUAL_ROOT}/`);
+    this.#builtins = createRequire(`${VIRTUAL_ROOT}/`);
+    this.#require = this.#builtins;
   }
 
   /** Takes the payload of a LOAD_MODULE. */
@@ -95,7 +97,7 @@ export class ModuleStore {
   #evaluate(module: LoadedModule, [id, source, requires]: ModuleRecord): void {
     const { filename } = module;
     if (id.endsWith('.json')) {
-      module.exports = JSON.parse(source);
+      module.exports = JSON.parse(source) as unknown;
       return;
     }
     const require = (specifier: string): unknown => {
@@ -111,7 +113,7 @@ export class ModuleStore {
   }
 
   #isBuiltin(specifier: string): boolean {
-    return this.#require.resolve.paths(specifier) === null;
+    return this.#builtins.resolve.paths(specifier) === null;
   }
 }
 

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-deprecated -- `lift`, `source`, `operator` and Subscriber are the only seams that RxJS 7 has for an Observable that stays its own kind through `pipe`; RxJS is pinned to 7 (docs/decisions.md). */
 import { Observable, Subscriber } from 'rxjs';
 import type { Observer, Operator, Subscription, TeardownLogic } from 'rxjs';
 

@@ -39,7 +39,6 @@ type End = { readonly kind: 'complete' } | { readonly kind: 'error'; readonly er
  * it and errors with a ChannelError when the other side ends otherwise. When the last subscriber leaves, the handle is
  * given up; subscribing again takes it anew.
  */
-// eslint-disable-next-line rxjs-x/no-subclass
 export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observer<T> {
   /** The number, on both sides. */
   readonly number: number;

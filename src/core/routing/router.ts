@@ -221,11 +221,8 @@ export class Router {
     }
     this.#delivering = true;
     this.#deliver(message, from);
-    // Plain index: a queue that grows while it is worked on must not be shifted element by element.
-    for (let index = 0; index < this.#queue.length; index++) {
-      const next = this.#queue[index];
-      if (next) this.#deliver(next.message, next.from);
-    }
+    // The queue may grow while it is worked on; the loop sees that.
+    for (const next of this.#queue) this.#deliver(next.message, next.from);
     this.#queue.length = 0;
     this.#delivering = false;
   }

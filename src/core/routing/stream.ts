@@ -86,7 +86,11 @@ export class Stream {
       },
     });
     // A link that was at its end already completed before `#reading` was set.
-    if (this.#ended) this.#reading.unsubscribe();
+    if (this.#isEnded()) this.#reading.unsubscribe();
+  }
+
+  #isEnded(): boolean {
+    return this.#ended;
   }
 
   /** Queues a message; everything that one turn sends goes out in one write. */

@@ -234,7 +234,7 @@ export function decodeValue(data: Uint8Array, tail?: readonly Uint8Array[], revi
   const attachments = cutAttachments(data, found.end, found.attachments, tail);
   let value: unknown;
   try {
-    value = decoder.decode(item as Buffer);
+    value = decoder.decode(item);
   } catch {
     throw new DecodeError('the codec refused it');
   }

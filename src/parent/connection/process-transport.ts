@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import { AsyncSubject, ReplaySubject } from 'rxjs';
+import { AsyncSubject, Subject } from 'rxjs';
 import type { Observable, Subscription } from 'rxjs';
 import type { Broker, Link } from '../../core/broker/broker.ts';
 import type { ExitStatus, OutputChunk, Transport } from './transport.ts';
@@ -47,7 +47,7 @@ export class ProcessTransport implements Transport {
 
 /** Merges the output streams of a process; completes when all are read, or a moment after the process has ended. */
 function outputOf(streams: Record<'stdout' | 'stderr', Readable | null>, exited: Observable<ExitStatus>, broker: Broker): Observable<OutputChunk> {
-  const output = new ReplaySubject<OutputChunk>();
+  const output = new Subject<OutputChunk>();
   const open = new Set<Readable>();
   let waiting: Subscription | undefined;
   const closed = (stream: Readable): void => {

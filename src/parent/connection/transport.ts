@@ -17,7 +17,7 @@ export interface OutputChunk {
 export interface Transport {
   /** The protocol: our writes are its fd 3, its fd 4 is what arrives. Noise may come before the marker. */
   readonly link: Link;
-  /** What it and its subprocesses write; hot, buffered until the first subscriber; completes when all is read. */
+  /** What it and its subprocesses write; hot: subscribe as soon as you have the transport. Completes when all is read. */
   readonly output: Observable<OutputChunk>;
   /** Emits once when the process has ended, then completes; replays. Never errors. */
   readonly exited: Observable<ExitStatus>;

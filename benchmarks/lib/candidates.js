@@ -1,0 +1,37 @@
+// The candidates, and how to start them.
+import { fileURLToPath } from 'node:url';
+import { Candidate } from './candidate.js';
+
+const peer = (file) => fileURLToPath(new URL(`../peers/${file}`, import.meta.url));
+/** Debian's; another Python may come first on the PATH, and not have Mitogen. */
+const PYTHON = '/usr/bin/python3';
+
+export const OURS = 'tendril';
+export const FORK = 'fork json';
+export const FORK_ADVANCED = 'fork advanced';
+export const PIPE = 'node pipe';
+export const MITOGEN = 'mitogen';
+
+const COMMANDS = {
+  [OURS]: [process.execPath, peer('tendril.js')],
+  [FORK]: [process.execPath, peer('fork.js'), 'json'],
+  [FORK_ADVANCED]: [process.execPath, peer('fork.js'), 'advanced'],
+  [PIPE]: [process.execPath, peer('pipe.js')],
+  [MITOGEN]: [PYTHON, peer('mitogen_driver.py')],
+};
+
+/** Starts those that this machine has. `prefix` is a command that runs another, such as taskset. */
+export async function startCandidates(names, notes, prefix = []) {
+  const started = await Promise.all(names.map((name) => Candidate.start(name, [...prefix, ...COMMANDS[name]], notes)));
+  return Object.fromEntries(started.filter(Boolean).map((candidate) => [candidate.name, candidate]));
+}
+
+/** Starts candidates for the time of `work`. */
+export async function withCandidates(names, notes, work, prefix) {
+  const candidates = await startCandidates(names, notes, prefix);
+  try {
+    return await work(candidates);
+  } finally {
+    await Promise.all(Object.values(candidates).map((candidate) => candidate.close()));
+  }
+}

@@ -1,0 +1,25 @@
+// The tables that a person reads.
+
+/** Three digits that mean something. */
+export function figure(value) {
+  if (!Number.isFinite(value)) return '-';
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+function bound({ atMost, atLeast, under, over }) {
+  if (atMost !== undefined) return `at most ${figure(atMost)}`;
+  if (atLeast !== undefined) return `at least ${figure(atLeast)}`;
+  return under !== undefined ? `under ${figure(under)}` : `over ${figure(over)}`;
+}
+
+/** One table: a row for each candidate, with the quartiles of its blocks, our ratio to it, and what that ratio must be. */
+export function print({ title, unit, ours, rows, targets }) {
+  console.log(`\n${title} (${unit})`);
+  for (const { name, median, low, high, blocks, ratio } of rows) {
+    const spread = blocks > 1 ? `${figure(low)} .. ${figure(high)}` : '';
+    const verdicts = targets.filter(({ than = ours }) => than === name).map((target) => `${bound(target)}${target.than ? ' x' : ''}: ${target.met ? 'ok' : 'MISSED'}`);
+    const compared = name === ours ? '' : ratio === undefined ? '' : `${ours} is ${figure(ratio)} x`;
+    console.log(`  ${name.padEnd(28)}${figure(median).padStart(12)}  ${spread.padEnd(20)}  ${compared.padEnd(22)}${verdicts.join('; ')}`.trimEnd());
+  }
+}

@@ -1,0 +1,21 @@
+# Functions that the benchmarks call in a Mitogen child.
+import time
+
+import mitogen.service
+
+
+def add(a, b):
+    return a + b
+
+
+def fetch(context, path):
+    fp = open('/dev/null', 'wb')
+    try:
+        mitogen.service.FileService.get(context, path, fp)
+    finally:
+        fp.close()
+
+
+def hang():
+    while True:
+        pass

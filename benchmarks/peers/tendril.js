@@ -1,0 +1,91 @@
+// Tendril, from ../dist: a master in this process, children as they are asked for.
+import os from 'node:os';
+import { firstValueFrom } from 'rxjs';
+import { Master } from '../../dist/index.js';
+import { add, hang, sink, source } from '../tasks.js';
+import { microseconds, oneAtATime, pause, pump, rate, serve } from './driver.js';
+import { descendants } from '../lib/processes.js';
+
+const master = new Master({ logger: false });
+
+/** The child for everything that needs a warm one. */
+let worker;
+async function warm() {
+  worker ??= master.local({ name: 'worker' });
+  await firstValueFrom(worker.call(add, 1, 2));
+  return worker;
+}
+
+const raise = (error) => { throw error; };
+
+/** Milliseconds from the start of a connection to the first answer of `call`. */
+async function firstAnswer(make, call) {
+  const begun = microseconds();
+  const context = make();
+  await firstValueFrom(call(context));
+  const ms = (microseconds() - begun) / 1000;
+  await context.shutdown();
+  return ms;
+}
+
+await serve(
+  {
+    async roundTrip({ count }) {
+      const context = await warm();
+      return oneAtATime(count, (index) => firstValueFrom(context.call(add, index, 1)));
+    },
+
+    async pipelined({ count, depth }) {
+      const context = await warm();
+      return pump(count, depth, (index, done) => context.call(add, index, 1).subscribe({ complete: done, error: raise }));
+    },
+
+    async up({ size, count, depth }) {
+      const context = await warm();
+      const bytes = Buffer.alloc(size, 7);
+      return (await pump(count, depth, (index, done) => context.call(sink, bytes).subscribe({ complete: done, error: raise }))) * size / 1e6;
+    },
+
+    async down({ size, count }) {
+      const context = await warm();
+      const begun = microseconds();
+      let received = 0;
+      await new Promise((resolve, reject) => {
+        context.call(source, size, count).subscribe({ next: (bytes) => { received += bytes.length; }, complete: resolve, error: reject });
+      });
+      if (received !== size * count) throw new Error(`${received} bytes came instead of ${size * count}`);
+      return rate(received, microseconds() - begun);
+    },
+
+    connect: () => firstAnswer(() => master.local(), (context) => context.call(os.uptime)),
+    connectModule: () => firstAnswer(() => master.local(), (context) => context.call(add, 1, 2)),
+    // With the user's configuration read through `ssh -G`, as by default: it is part of the price.
+    connectSsh: ({ config }) => firstAnswer(() => master.ssh({ host: 'bench', sshConfig: config }), (context) => context.call(os.uptime)),
+
+    /** Process ids of a new child that has answered `calls` calls, and lives until the next command. */
+    async child({ calls }) {
+      const before = descendants(process.pid);
+      const context = master.local();
+      await firstValueFrom(context.connected);
+      for (let call = 0; call < calls; call++) await firstValueFrom(context.call(add, 1, 2));
+      return descendants(process.pid).filter((pid) => !before.includes(pid));
+    },
+
+    async endChildren() {
+      worker = undefined;
+      await Promise.all(master.contexts.map((context) => context.shutdown()));
+    },
+
+    /** Milliseconds from SHUTDOWN until a child is dead whose main thread hangs. */
+    async hung() {
+      const context = master.local();
+      await firstValueFrom(context.call(add, 1, 2));
+      context.call(hang).subscribe({ error: () => {} });
+      await pause(300);
+      const begun = microseconds();
+      await context.shutdown();
+      return (microseconds() - begun) / 1000;
+    },
+  },
+  () => master.shutdown(),
+);

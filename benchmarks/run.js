@@ -1,0 +1,58 @@
+// npm run bench [-- suite ...]: measures Tendril beside its peers. What the rows mean: benchmarks/README.md.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { machine } from './lib/machine.js';
+import { figure, print } from './lib/print.js';
+import { bulk } from './suites/bulk.js';
+import { bootstrapBytes } from './suites/bytes.js';
+import { connect } from './suites/connect.js';
+import { hung } from './suites/hung.js';
+import { idleMemory } from './suites/memory.js';
+import { pipelined } from './suites/pipelined.js';
+import { roundTrip } from './suites/round-trip.js';
+import { ssh } from './suites/ssh.js';
+
+const SUITES = { 'round-trip': roundTrip, pipelined, bulk, connect, ssh, hung, memory: idleMemory, bytes: bootstrapBytes };
+
+// It makes every start of Node 20 slower by 80 ms, and it is a setting of the machine.
+for (const name of ['NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS', 'NODE_V8_COVERAGE']) delete process.env[name];
+
+const named = process.argv.slice(2);
+const unknown = named.filter((name) => !Object.hasOwn(SUITES, name));
+if (unknown.length > 0) {
+  console.error(`there is no suite ${unknown.join(', ')}; the suites are ${Object.keys(SUITES).join(', ')}`);
+  process.exit(2);
+}
+
+const begun = performance.now();
+const about = machine();
+console.log(Object.entries(about).filter(([, value]) => value !== undefined).map(([name, value]) => `${name} ${value}`).join(', '));
+console.log('medians of interleaved blocks, with their quartiles; ratios are medians of paired ratios');
+
+const tables = [];
+const notes = new Set();
+for (const [name, suite] of Object.entries(SUITES)) {
+  if (named.length > 0 && !named.includes(name)) continue;
+  const heard = [];
+  try {
+    for (const table of await suite(heard)) {
+      tables.push({ suite: name, ...table });
+      print(table);
+    }
+  } catch (error) {
+    heard.push(`${name} failed: ${error.message}`);
+    process.exitCode = 1;
+  }
+  for (const note of heard) if (!notes.has(note)) {
+    notes.add(note);
+    console.log(`\n! ${note}`);
+  }
+}
+
+const targets = tables.flatMap(({ title, targets: some }) => some.map((target) => ({ title, ...target })));
+const missed = targets.filter(({ met }) => !met);
+console.log(`\n${targets.length - missed.length} of ${targets.length} targets met, in ${figure((performance.now() - begun) / 1000)} s`);
+for (const { title, than, got } of missed) console.log(`  MISSED: ${title}: ${figure(got)}${than ? ` x ${than}` : ''}`);
+
+const file = new URL(`results/${named.length === 0 ? 'latest' : 'partial'}.json`, import.meta.url);
+mkdirSync(new URL('.', file), { recursive: true });
+writeFileSync(file, `${JSON.stringify({ machine: about, notes: [...notes], tables }, (key, value) => (typeof value === 'number' ? Number(value.toPrecision(5)) : value), 2)}\n`);
