@@ -64,7 +64,7 @@ await firstValueFrom(from([remote, local]).pipe(concatMap((context) => context.c
 
 say('6. an error keeps its name, message and remote stack:');
 const failing = remote.call(fibonacci, Number.POSITIVE_INFINITY);
-await lastValueFrom(failing.pipe(catchError((error: Error) => of(`   ${error.name}: ${error.message}`)), map(String), tap(say)));
+await lastValueFrom(failing.pipe(catchError((error: Error) => of(`   ${error.name}: ${error.message}`)), map((line) => String(line)), tap(say)));
 
 say('7. a call that would run for ever, cancelled by unsubscribing after half a second:');
 await lastValueFrom(

@@ -10,6 +10,7 @@ export const OURS = 'tendril';
 export const FORK = 'fork json';
 export const FORK_ADVANCED = 'fork advanced';
 export const PIPE = 'node pipe';
+export const PIPE_STATIC = 'node pipe, static buffer';
 export const MITOGEN = 'mitogen';
 
 const COMMANDS = {
@@ -17,6 +18,7 @@ const COMMANDS = {
   [FORK]: [process.execPath, peer('fork.js'), 'json'],
   [FORK_ADVANCED]: [process.execPath, peer('fork.js'), 'advanced'],
   [PIPE]: [process.execPath, peer('pipe.js')],
+  [PIPE_STATIC]: [process.execPath, peer('pipe.js'), 'static'],
   [MITOGEN]: [PYTHON, peer('mitogen_driver.py')],
 };
 

@@ -19,7 +19,7 @@ export function print({ title, unit, ours, rows, targets }) {
   for (const { name, median, low, high, blocks, ratio } of rows) {
     const spread = blocks > 1 ? `${figure(low)} .. ${figure(high)}` : '';
     const verdicts = targets.filter(({ than = ours }) => than === name).map((target) => `${bound(target)}${target.than ? ' x' : ''}: ${target.met ? 'ok' : 'MISSED'}`);
-    const compared = name === ours ? '' : ratio === undefined ? '' : `${ours} is ${figure(ratio)} x`;
-    console.log(`  ${name.padEnd(28)}${figure(median).padStart(12)}  ${spread.padEnd(20)}  ${compared.padEnd(22)}${verdicts.join('; ')}`.trimEnd());
+    const compared = name === ours ? '' : ratio === undefined ? '' : `${ours.split(',')[0]} is ${figure(ratio)} x`;
+    console.log(`  ${name.padEnd(28)}${figure(median).padStart(12)}  ${spread.padEnd(20)}  ${compared.padEnd(26)} ${verdicts.join('; ')}`.trimEnd());
   }
 }

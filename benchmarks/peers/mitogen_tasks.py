@@ -1,6 +1,4 @@
 # Functions that the benchmarks call in a Mitogen child.
-import time
-
 import mitogen.service
 
 

@@ -1,4 +1,5 @@
-// The floor: bytes through the stdio pipes of a spawned Node, without messages, codec or thread.
+// The floor: bytes through the stdio pipes of a spawned Node, without messages, codec or thread. With the argument
+// `static` the child reads into one buffer that is used again, which only serves who keeps nothing.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +11,7 @@ let child;
 let take;
 function warm() {
   if (!child) {
-    child = spawn(process.execPath, [script], { stdio: ['pipe', 'pipe', 'inherit'] });
+    child = spawn(process.execPath, [script, ...process.argv.slice(2)], { stdio: ['pipe', 'pipe', 'inherit'] });
     child.stdout.on('data', (chunk) => take(chunk));
   }
   return child;

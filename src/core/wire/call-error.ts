@@ -32,7 +32,7 @@ export class CallError extends TendrilError implements Wired {
   }
 
   [WIRE](): { tag: number; content: unknown } {
-    const cause = isError(this.cause) ? errorContent(this.cause) : null;
+    const cause = isError(this.cause) ? errorContent(this.cause, MAX_CAUSES - 1) : null;
     return { tag: TAG_CALL_ERROR, content: [this.remoteName, this.message, this.remoteStack, this.code, cause] satisfies ErrorContent };
   }
 }

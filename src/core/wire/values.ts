@@ -4,6 +4,7 @@ import { Blob } from './blob.ts';
 import { CallError, errorContent } from './call-error.ts';
 import type { ErrorContent } from './call-error.ts';
 import { Decoder, Encoder, Tag } from './cbor.ts';
+import { HEADER_LENGTH } from './frame.ts';
 import { ATTACHMENT_THRESHOLD, MAX_BIGINT_BYTES, MAX_CAUSES, MAX_DEPTH, MAX_ITEMS } from './limits.ts';
 import { scan } from './scan.ts';
 import { Secret } from './secret.ts';
@@ -144,6 +145,8 @@ class Preparation {
   }
 
   #array(value: readonly unknown[]): readonly unknown[] {
+    // Before the walk: a sparse array may have a length that takes minutes to count to.
+    if (value.length > this.#left) throw this.#tooMany();
     // An array of another realm or a subclass would be taken for an iterable by the codec.
     let copy: unknown[] | undefined = value.constructor === Array ? undefined : Array.from(value);
     for (let index = 0; index < value.length; index++) {
@@ -247,22 +250,29 @@ function cutAttachments(data: Uint8Array, end: number, lengths: readonly number[
     for (const [index, length] of lengths.entries()) {
       const part = tail[index];
       if (part?.length !== length) throw new DecodeError('an attachment has another length than announced');
-      found.push(Buffer.from(part));
+      found.push(copyOf(part));
     }
     if (tail.length !== lengths.length || end !== data.length) throw new DecodeError('bytes are left over');
     return found;
   }
-  // A frame with memory of its own can be handed out; a part of a shared read buffer is copied.
-  const own = data.buffer.byteLength - data.length <= 64;
+  // A frame with memory of its own, which begins with its header, can be handed out; a part of a read buffer is copied.
+  const own = data.buffer.byteLength - data.length === HEADER_LENGTH;
   let at = end;
   for (const length of lengths) {
     if (length > data.length - at) throw new DecodeError('it is cut short');
     const part = Buffer.from(data.buffer as ArrayBuffer, data.byteOffset + at, length);
-    found.push(own ? part : Buffer.from(part));
+    found.push(own ? part : copyOf(part));
     at += length;
   }
   if (at !== data.length) throw new DecodeError('bytes are left over');
   return found;
+}
+
+/** A copy in memory of its own: `Buffer.from` would put a short one beside other things of this process. */
+function copyOf(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  copy.set(bytes);
+  return copy;
 }
 
 class Revival {
