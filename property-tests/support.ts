@@ -16,12 +16,26 @@ function fromEnvironment(name: string): number | undefined {
  * @param runs - how many cases, unless FC_RUNS says otherwise
  */
 export function check<Ts>(property: fc.IProperty<Ts>, runs = 100): void {
-  fc.assert(property, parameters(runs));
+  try {
+    fc.assert(property, parameters(runs));
+  } catch (error) {
+    throw shortened(error);
+  }
 }
 
 /** The same for a property that awaits. */
 export async function checkAsync<Ts>(property: fc.IAsyncProperty<Ts>, runs = 100): Promise<void> {
-  await fc.assert(property, parameters(runs));
+  try {
+    await fc.assert(property, parameters(runs));
+  } catch (error) {
+    throw shortened(error);
+  }
+}
+
+/** A counterexample with long buffers would bury the seed. */
+function shortened(error: unknown): unknown {
+  if (error instanceof Error) error.message = error.message.split('\n').map((line) => (line.length > 2000 ? `${line.slice(0, 2000)} ...` : line)).join('\n');
+  return error;
 }
 
 function parameters(runs: number): { numRuns: number; seed?: number } {

@@ -121,7 +121,7 @@ describe('a local child', () => {
   ])('whose Node is %s fails with the reason and the last output (REFERENCE 130, 142, 143)', (_what, script, code, text) =>
     withFakeNode(script, (nodePath) =>
       withTree({ graceMs: 100 }, async ({ master }) => {
-        const error = await failure(master.local({ nodePath, connectTimeoutMs: code.endsWith('TIMEOUT') ? 300 : 20_000 }).connected);
+        const error = await failure(master.local({ nodePath, bootTimeoutMs: code.endsWith('TIMEOUT') ? 300 : 20_000 }).connected);
         expect(error).toBeInstanceOf(ConnectError);
         expect(error.code).toBe(code);
         expect(error.message + (error as ConnectError).output).toMatch(text);
@@ -170,6 +170,17 @@ describe('a local child', () => {
       { maxMessageSize: 65_536 },
     ),
   );
+
+  it('gives its CPU profile when it is asked to', () =>
+    withTree({}, async ({ master }) => {
+      const profiles: string[] = [];
+      const kid = master.local({ onProfile: (profile) => profiles.push(profile) });
+      await first(kid.call(tasks.spinFor, 20, 1, 'busy'));
+      await kid.shutdown();
+      expect(profiles).toHaveLength(1);
+      const { nodes } = JSON.parse(profiles[0] ?? '') as { nodes: { callFrame: { functionName: string } }[] };
+      expect(nodes.map(({ callFrame }) => callFrame.functionName)).toContain('spinFor');
+    }));
 
   it('options that cannot work are refused with the name of the option', () => {
     expect(() => new Master({ maxMessageSize: -1 })).toThrow(/maxMessageSize must be/);

@@ -23,4 +23,6 @@ export interface ChildConfig {
   readonly graceMs: number;
   readonly readBufferSize: number;
   readonly trace: TraceLevel;
+  /** Whether the main thread profiles itself, and sends the profile on the handle PROFILE when it shuts down. */
+  readonly profile: boolean;
 }

@@ -13,9 +13,10 @@ import type { LogContent } from '../core/log/forwarder.ts';
 import { anyContext } from '../core/mailbox/policy.ts';
 import { Router } from '../core/routing/router.ts';
 import { DEFAULT_GRACE_MS } from '../core/shutdown.ts';
+import { traceTo } from '../core/log/trace.ts';
 import { DEFAULT_MAX_MESSAGE_SIZE, IS_DEAD } from '../core/wire/frame.ts';
 import type { Message } from '../core/wire/frame.ts';
-import { FORWARD_LOG } from '../core/wire/handles.ts';
+import { FORWARD_LOG, PROFILE } from '../core/wire/handles.ts';
 import { decodeValue } from '../core/wire/values.ts';
 import { ConnectedContext } from '../parent/connected-context.ts';
 import { firstStage, safeTitle } from '../parent/bootstrap/first-stage.ts';
@@ -43,7 +44,10 @@ export interface MasterOptions {
   readonly graceMs?: number;
   /** Bytes of the read buffer of each link in the children. Default 128 KiB. */
   readonly readBufferSize?: number;
-  /** What children print of their inside, on their raw stderr. Default: the environment's TENDRIL_TRACE, else `off`. */
+  /**
+   * What this process and its children print of their inside on their raw stderr: `events` (streams, drops, refusals),
+   * or every message too (`io`), without payloads. Default: the environment's TENDRIL_TRACE, else `off`.
+   */
   readonly trace?: TraceLevel;
   /** Time and IO. Default: the real ones. */
   readonly broker?: Broker;
@@ -56,12 +60,17 @@ export interface ContextOptions {
   /** Process title there. Default `tendril:<name>`. */
   readonly title?: string;
   /** Milliseconds from the start of the process there until its core runs. Default 30000. */
-  readonly connectTimeoutMs?: number;
+  readonly bootTimeoutMs?: number;
   /** Log level of this context. Default: the master's. */
   readonly logLevel?: LogLevel;
+  /**
+   * Takes the CPU profile of the context's main thread when it shuts down in order: the text of a `.cpuprofile` file,
+   * which Chrome's and VS Code's tools open. Profiling begins with the core. Default: none.
+   */
+  readonly onProfile?: (profile: string) => void;
 }
 
-const DEFAULT_CONNECT_TIMEOUT_MS = 30_000;
+const DEFAULT_BOOT_TIMEOUT_MS = 30_000;
 
 /** The root of a tree: makes contexts, takes their logs, sends them modules. */
 export class Master implements AsyncDisposable {
@@ -77,11 +86,14 @@ export class Master implements AsyncDisposable {
   readonly #scope: ContextScope;
   readonly #sink: LogSink;
   readonly #responder: ModuleResponder;
+  readonly #trace: TraceLevel;
   #stopping: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
     checkOptions(options);
     this.#options = options;
+    this.#trace = options.trace ?? traceFromEnvironment();
+    traceTo(this.#trace, 'master');
     this.broker = options.broker ?? new NodeBroker();
     this.router = new Router(this.broker, { id: 0, parentIds: [], maxMessageSize: options.maxMessageSize ?? DEFAULT_MAX_MESSAGE_SIZE });
     this.#scope = {
@@ -142,13 +154,14 @@ export class Master implements AsyncDisposable {
       maxMessageSize: this.router.maxMessageSize,
       graceMs: this.#options.graceMs ?? DEFAULT_GRACE_MS,
       readBufferSize: this.#options.readBufferSize ?? DEFAULT_READ_BUFFER_SIZE,
-      trace: this.#options.trace ?? traceFromEnvironment(),
+      trace: this.#trace,
+      profile: options.onProfile !== undefined,
     };
     const context = new ConnectedContext(this.#scope, {
       config,
       core: compressedCore(),
       eager,
-      connectTimeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
+      bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
       // Mistakes in options fail the connection, as everything else that goes wrong with it.
       open: defer(() => open(firstStage(title, options.nodePath), title)),
       onOutput: (stream, line) => {
@@ -159,12 +172,23 @@ export class Master implements AsyncDisposable {
       },
     });
     this.#contexts.set(id, context);
+    if (options.onProfile) this.#takeProfile(context, options.onProfile);
     context.closed.subscribe(() => {
       this.#contexts.delete(id);
       this.#responder.forget(id);
       this.#ids.release(id);
     });
     return context;
+  }
+
+  /** A profile is one text on a handle of its own, sent by the context that it is of. */
+  #takeProfile(context: ConnectedContext, take: (profile: string) => void): void {
+    context.handle(PROFILE).subscribe({
+      next: (profile) => {
+        if (typeof profile === 'string') take(profile);
+      },
+      error: () => undefined,
+    });
   }
 
   #onLog(message: Message): void {

@@ -32,7 +32,7 @@ export interface ConnectPlan {
   readonly config: ChildConfig;
   readonly core: Uint8Array;
   readonly eager: boolean;
-  readonly connectTimeoutMs: number;
+  readonly bootTimeoutMs: number;
   /** Takes a line of raw output. */
   onOutput(stream: OutputChunk['stream'], line: string): void;
   /** Sends the module of a function ahead of a call. */
@@ -69,10 +69,11 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     this.closed = this.#closed.asObservable();
     this.#stream = new Stream(router.broker, this.id, router.maxMessageSize);
     router.table.add(this.id, this.#stream);
-    router.add(this.#stream);
+    // Before the router hears of it: at an orderly end conversations complete, where the router would fail them.
     this.#stream.closed.subscribe((error) => {
       this.#streamClosed(error);
     });
+    router.add(this.#stream);
     this.#connecting.add(plan.open.subscribe({
       next: (transport) => {
         this.#boot(transport);
@@ -97,7 +98,6 @@ export class ConnectedContext extends Context implements AsyncDisposable {
       this.#stopping = true;
       const { router } = this.#scope;
       if (this.#stream.opened) {
-        this.closeMailboxes();
         router.send({ dstId: this.id, srcId: router.id, handle: SHUTDOWN, replyTo: 0, data: Buffer.alloc(0) });
         // The child keeps to the grace by itself; this is for one that does not.
         const force = router.broker.after(this.#plan.config.graceMs + KILL_AFTER_MS, () => {
@@ -140,8 +140,8 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   #boot(transport: Transport): void {
     this.#transport = transport;
     this.#watchOutput(transport);
-    const { core, config, eager, connectTimeoutMs } = this.#plan;
-    const booting = handshake(transport, { parts: bootstrapParts(core, config), eager, timeoutMs: connectTimeoutMs }, this.#scope.router.broker).subscribe({
+    const { core, config, eager, bootTimeoutMs } = this.#plan;
+    const booting = handshake(transport, { parts: bootstrapParts(core, config), eager, timeoutMs: bootTimeoutMs }, this.#scope.router.broker).subscribe({
       next: (booted) => {
         this.#open(transport, booted);
       },
@@ -182,6 +182,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
 
   #streamClosed(error: Error | undefined): void {
     this.#connecting.unsubscribe();
+    if (this.#stopping) this.closeMailboxes();
     const reason = this.#stream.opened ? (this.#stopping ? 'shutdown' : 'lost') : 'failed';
     this.#failure ??= new ChannelError('respondent-gone', `context ${this.name} has ${reason === 'lost' ? 'disconnected' : 'shut down'}${error ? `: ${error.message}` : ''}`);
     const end: Closed = { reason, ...(error && { error }) };

@@ -12,7 +12,7 @@ import { HUNG_AFTER_MS, endProcess, shutdownChildren } from '../shutdown.ts';
 import { SHUTDOWN } from '../wire/handles.ts';
 import { BrokerLink } from './broker-link.ts';
 import { SharedState } from './shared-state.ts';
-import { traceTo } from './trace.ts';
+import { traceTo } from '../log/trace.ts';
 
 /** What the main thread hands to the broker thread. */
 export interface BrokerThreadData {

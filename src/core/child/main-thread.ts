@@ -1,4 +1,5 @@
 import { writeSync } from 'node:fs';
+import type { Session } from 'node:inspector';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { NodeBroker } from '../broker/node-broker.ts';
 import { PortLink } from '../broker/port-link.ts';
@@ -17,12 +18,13 @@ import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
 import { IS_DEAD, encodeFrame } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
-import { CALL_FUNCTION, LOAD_MODULE, SHUTDOWN } from '../wire/handles.ts';
+import { CALL_FUNCTION, LOAD_MODULE, PROFILE, SHUTDOWN } from '../wire/handles.ts';
+import { encodeValue } from '../wire/values.ts';
 import { MainLink } from './main-link.ts';
 import type { BrokerThreadData, ThreadControl } from './broker-thread.ts';
 import { childContexts, childLibrary } from './library.ts';
 import { SharedState } from './shared-state.ts';
-import { traceTo } from './trace.ts';
+import { traceTo } from '../log/trace.ts';
 
 /** Starts the other thread: evaluates the core again there, from the compressed copy that this child was booted with. */
 const WORKER_SOURCE =
@@ -45,6 +47,7 @@ export class MainThread {
   readonly #modules: ModuleStore;
   readonly #dispatcher: Dispatcher;
   readonly #flushStdio: () => void;
+  #profiler: Session | undefined;
   #port: { postMessage(control: ThreadControl): void } | undefined;
   #uncaught: ErrorContent | undefined;
   #ending = false;
@@ -73,6 +76,7 @@ export class MainThread {
       this.#log.record('tendril', 'error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
     traceTo(config.trace, 'main');
+    if (config.profile) this.#profiler = startProfiler();
   }
 
   /** Announces that the core runs, and begins to serve. */
@@ -133,6 +137,7 @@ export class MainThread {
       if (finished) return;
       finished = true;
       this.#flushStdio();
+      this.#sendProfile();
       this.#router.close();
       this.#stream.flush();
       if (this.#port) this.#port.postMessage('finished');
@@ -141,6 +146,14 @@ export class MainThread {
     this.#broker.after(LINGER_MS, finish);
     this.#dispatcher.cancelAll(() => {
       this.#broker.defer(finish);
+    });
+  }
+
+  #sendProfile(): void {
+    this.#profiler?.post('Profiler.stop', (_error, { profile }) => {
+      const { data, tail } = encodeValue(JSON.stringify(profile));
+      const { id, parentIds } = this.#config;
+      this.#router.send({ dstId: parentIds.at(-1) ?? 0, srcId: id, handle: PROFILE, replyTo: 0, data, ...(tail && { tail }) });
     });
   }
 
@@ -156,4 +169,14 @@ export class MainThread {
     this.#port.postMessage('flush');
     this.#state.waitFlushed(this.#config.graceMs);
   }
+}
+
+/** Loaded only where it is wanted: the inspector takes as long to load as all else that the core needs. */
+function startProfiler(): Session {
+  const { Session: ProfilerSession } = process.getBuiltinModule('node:inspector');
+  const session = new ProfilerSession();
+  session.connect();
+  session.post('Profiler.enable');
+  session.post('Profiler.start');
+  return session;
 }

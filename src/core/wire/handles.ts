@@ -15,5 +15,8 @@ export const DEL_ROUTE = 104;
 /** Caller to callee: cancel a call, or grant it credit. Ours; Mitogen has no such handle. */
 export const CALL_CONTROL = 114;
 
+/** Child to master: its CPU profile, as its last message. Ours. */
+export const PROFILE = 115;
+
 /** First number that a dynamic handle can have; those below are reserved for well-known handles and users. */
 export const FIRST_DYNAMIC_HANDLE = 0x1000_0000;

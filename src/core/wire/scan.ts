@@ -40,7 +40,8 @@ class Walk {
     this.#left = maxItems;
   }
 
-  item(depth: number): void {
+  /** @param tags - how many tags stand right in front of it */
+  item(depth: number, tags = 0): void {
     if (--this.#left < 0) throw new DecodeError('too many items');
     const first = this.#byte();
     const major = first >> 5;
@@ -61,7 +62,7 @@ class Walk {
         this.#pairs(this.#argument(info), depth, true);
         return;
       case 6:
-        this.#tag(this.#argument(info), depth);
+        this.#tag(this.#argument(info), depth, tags + 1);
         return;
       default:
         this.#simple(info);
@@ -114,8 +115,9 @@ class Walk {
     if (length === PROTO.length && PROTO.equals(this.#data.subarray(start, this.at))) throw new DecodeError('an object key is __proto__');
   }
 
-  #tag(tag: number, depth: number): void {
-    if (depth >= MAX_DEPTH) throw new DecodeError('it is nested too deeply');
+  #tag(tag: number, depth: number, tags: number): void {
+    // An attachment in a blob is the one tag in a tag that there is. Tags do not count as nesting.
+    if (tags > 2) throw new DecodeError('tags are nested');
     const next = this.#data[this.at] ?? 0;
     const major = next >> 5;
     switch (tag) {
@@ -127,7 +129,7 @@ class Walk {
       case TAG_NEGATIVE_BIGINT: {
         const start = this.at;
         if (major !== 2) throw new DecodeError('a bigint is not a byte string');
-        this.item(depth + 1);
+        this.item(depth, tags);
         if (this.at - start > MAX_BIGINT_BYTES + 3) throw new DecodeError('a bigint is too long');
         return;
       }
@@ -137,7 +139,7 @@ class Walk {
       case TAG_MAP: {
         if (major !== 5) throw new DecodeError('a map is not a map');
         if (--this.#left < 0) throw new DecodeError('too many items');
-        this.#pairs(this.#argument(this.#byte() & 31), depth + 1, false);
+        this.#pairs(this.#argument(this.#byte() & 31), depth, false);
         return;
       }
       case TAG_ATTACHMENT: {
@@ -158,7 +160,7 @@ class Walk {
       default:
         throw new DecodeError(`tag ${String(tag)} is not allowed`);
     }
-    this.item(depth + 1);
+    this.item(depth, tags);
   }
 
   #simple(info: number): void {

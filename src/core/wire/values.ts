@@ -41,11 +41,17 @@ export function encodeValue(value: unknown, root = 'value'): Encoded {
   // One preparation serves all but those that begin inside another, in a getter of the user's.
   const preparation = idle ?? new Preparation();
   idle = undefined;
+  const begun = ++encodings;
   try {
-    return encodePrepared(preparation.begin(root, value), preparation, root);
+    const encoded = encodePrepared(preparation.begin(root, value), preparation, root);
+    if (encodings === begun) return encoded;
+  } catch (error) {
+    if (encodings === begun) throw error;
   } finally {
     idle = preparation;
   }
+  // A getter of the user's encoded something meanwhile (it may only have logged), and the codec has but one state.
+  return encodePrepared(preparation.begin(root, value, true), preparation, root);
 }
 
 function encodePrepared(prepared: unknown, preparation: Preparation, root: string): Encoded {
@@ -70,6 +76,8 @@ export function encodeEnvelope(envelope: readonly unknown[], index: number, root
 }
 
 let idle: Preparation | undefined;
+/** How many encodings have begun. */
+let encodings = 0;
 
 function isScalar(value: unknown): boolean {
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' || value === undefined || value === null;
@@ -82,8 +90,11 @@ class Preparation {
   readonly #path: (string | number)[] = [];
   readonly #ancestors: object[] = [];
   #left = 0;
+  #copyAll = false;
 
-  begin(root: string, value: unknown): unknown {
+  /** @param copyAll - makes the codec read no property of the user's objects */
+  begin(root: string, value: unknown, copyAll = false): unknown {
+    this.#copyAll = copyAll;
     this.tail = undefined;
     this.#root = root;
     this.#path.length = 0;
@@ -102,6 +113,7 @@ class Preparation {
         return value;
       case 'bigint':
         if (value >= 1n << BigInt(8 * MAX_BIGINT_BYTES) || -value > 1n << BigInt(8 * MAX_BIGINT_BYTES)) throw this.#fail(`a bigint of over ${String(MAX_BIGINT_BYTES)} bytes`);
+        this.#left--;
         return value;
       case 'object':
         return value === null ? null : this.#object(value);
@@ -125,12 +137,16 @@ class Preparation {
       return new Tag(this.prepare(content), tag);
     }
     if (this.#ancestors.includes(value)) throw this.#fail('it contains itself (a cycle)');
-    if (this.#ancestors.length >= MAX_DEPTH) throw this.#fail(`it is nested more than ${String(MAX_DEPTH)} levels deep`);
+    if (this.#ancestors.length >= MAX_DEPTH) throw this.#tooDeep();
     this.#ancestors.push(value);
     const prepared = Array.isArray(value) ? this.#array(value) : this.#other(value);
     this.#ancestors.pop();
     if (this.#left < 0) throw this.#tooMany();
     return prepared;
+  }
+
+  #tooDeep(): EncodeError {
+    return this.#fail(`it is nested more than ${String(MAX_DEPTH)} levels deep`);
   }
 
   #tooMany(): EncodeError {
@@ -166,6 +182,8 @@ class Preparation {
     const prototype = Object.getPrototypeOf(value) as object | null;
     // A prototype without a prototype is the Object.prototype of some realm.
     if (prototype === null || Object.getPrototypeOf(prototype) === null) return this.#plain(value as Record<string, unknown>);
+    // Tags, and the lists in them, count as the receiver's scan counts them.
+    this.#left--;
     if (types.isDate(value)) return new Date(value.getTime());
     if (types.isMap(value)) {
       const copy = new Map<unknown, unknown>();
@@ -178,14 +196,14 @@ class Preparation {
       return copy;
     }
     if (types.isAnyArrayBuffer(value)) return this.#bytes(new Uint8Array(value));
-    if (isError(value)) return new Tag(errorContent(value, MAX_CAUSES), TAG_CALL_ERROR);
+    if (isError(value)) return new Tag(this.prepare(errorContent(value, MAX_CAUSES)), TAG_CALL_ERROR);
     const name = (value as { constructor?: { name?: string } }).constructor?.name ?? 'unknown';
     throw this.#fail(`an instance of ${name}; send a plain object, such as {...it}`);
   }
 
   #plain(value: Record<string, unknown>): unknown {
     if (Symbol.iterator in value) throw this.#fail('an iterable object; send an array, such as [...it]');
-    let copy: Record<string, unknown> | undefined;
+    let copy: Record<string, unknown> | undefined = this.#copyAll ? {} : undefined;
     for (const key of Object.keys(value)) {
       if (key === '__proto__') throw this.#fail('an object with the key __proto__');
       let item: unknown;
@@ -198,10 +216,11 @@ class Preparation {
       this.#left--;
       if (isScalar(item)) {
         this.#left--;
+        if (this.#copyAll && copy) copy[key] = item;
         continue;
       }
       const prepared = this.#step(key, item);
-      if (prepared !== item) (copy ??= { ...value })[key] = prepared;
+      if (prepared !== item || this.#copyAll) (copy ??= { ...value })[key] = prepared;
     }
     return copy ?? value;
   }
@@ -214,11 +233,14 @@ class Preparation {
     if (name === 'Uint8Array' || name === 'DataView' || name === undefined) return this.#attach(bytes);
     const kind = TYPED_NAMES.indexOf(name);
     if (kind < 0) throw this.#fail(`a ${name}`);
+    if (this.#ancestors.length >= MAX_DEPTH) throw this.#tooDeep();
+    this.#left -= 3;
     return new Tag([kind, this.#attach(bytes)], TAG_TYPED_ARRAY);
   }
 
   #attach(bytes: Uint8Array): unknown {
     if (bytes.length < ATTACHMENT_THRESHOLD) return bytes;
+    this.#left--;
     (this.tail ??= []).push(bytes);
     return new Tag(bytes.length, TAG_ATTACHMENT);
   }

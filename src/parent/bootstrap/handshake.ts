@@ -87,7 +87,7 @@ export function handshake(transport: Transport, options: HandshakeOptions, broke
     };
 
     const subscription = broker.after(options.timeoutMs, () => {
-      subscriber.error(new ConnectError('CONNECT_TIMEOUT', `the ${phase === 'core' ? 'core did not start' : 'first stage did not answer'} within ${String(options.timeoutMs)} ms; raise connectTimeoutMs, or look at the output`, { phase, output: said() }));
+      subscriber.error(new ConnectError('CONNECT_TIMEOUT', `the ${phase === 'core' ? 'core did not start' : 'first stage did not answer'} within ${String(options.timeoutMs)} ms; raise bootTimeoutMs, or look at the output`, { phase, output: said() }));
     });
     subscription.add(transport.output.subscribe({
       next: ({ bytes }) => {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { ParsedKey } from 'ssh2';
 import { isError, messageOf } from '../../../core/errors.ts';
 import { ConnectError } from '../connect-error.ts';
-import { listOf, reveal } from './options.ts';
+import { expandHome, listOf, reveal } from './options.ts';
 import type { SshOptions } from './options.ts';
 import type { Ssh2 } from './ssh2.ts';
 
@@ -57,7 +57,7 @@ export async function explicitIdentities(ssh2: Ssh2, options: SshOptions): Promi
     const contents = Buffer.isBuffer(options.privateKey) ? options.privateKey : reveal(options.privateKey);
     given.push(parseIdentity(ssh2, contents, passphrase, 'option privateKey'));
   }
-  for (const path of listOf(options.identityFile)) given.push(await readIdentity(ssh2, path, passphrase));
+  for (const path of listOf(options.identityFile).map(expandHome)) given.push(await readIdentity(ssh2, path, passphrase));
   return given.map((identity) => {
     if ('key' in identity) return identity;
     throw new ConnectError('BAD_KEY', `the key of ${identity.source} cannot be used: ${identity.problem}`, { phase: 'transport' });

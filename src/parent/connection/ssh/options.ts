@@ -1,3 +1,4 @@
+import { homedir } from 'node:os';
 import type { Secret } from '../../../core/wire/secret.ts';
 import { ConnectError } from '../connect-error.ts';
 import type { SshConfig } from './ssh-config.ts';
@@ -32,7 +33,7 @@ export interface SshOptions {
   readonly password?: string | Secret;
   /** The text of a private key (OpenSSH, PEM or PPK). Used instead of the configured key files. */
   readonly privateKey?: string | Buffer | Secret;
-  /** Paths of private keys; one that cannot be used is an error. Used instead of the configured key files. */
+  /** Paths of private keys (`~/` is the home directory); one that cannot be used is an error. Used instead of the configured key files. */
   readonly identityFile?: string | readonly string[];
   /** Decrypts encrypted keys. A key is decrypted once in the life of the process, because that takes half a second. */
   readonly passphrase?: string | Secret;
@@ -47,7 +48,7 @@ export interface SshOptions {
    * StrictHostKeyChecking `accept-new` or `no`.
    */
   readonly hostKeys?: 'enforce' | 'accept-new' | 'ignore';
-  /** Paths of known_hosts files, instead of UserKnownHostsFile and GlobalKnownHostsFile. */
+  /** Paths of known_hosts files (`~/` is the home directory), instead of UserKnownHostsFile and GlobalKnownHostsFile. */
   readonly knownHosts?: string | readonly string[];
   /**
    * Whether the OpenSSH client of this machine, where there is one, is asked (`ssh -G`) for the settings of the host.
@@ -99,7 +100,7 @@ export function settle(options: SshOptions, config: SshConfig): SshSettings {
     port: options.port ?? config.port,
     username: options.username ?? config.user,
     hostKeys: options.hostKeys ?? (config.strictHostKeyChecking === 'accept-new' || config.strictHostKeyChecking === 'no' ? 'accept-new' : 'enforce'),
-    knownHostsFiles: options.knownHosts === undefined ? [...config.userKnownHostsFiles, ...config.globalKnownHostsFiles] : listOf(options.knownHosts),
+    knownHostsFiles: options.knownHosts === undefined ? [...config.userKnownHostsFiles, ...config.globalKnownHostsFiles] : listOf(options.knownHosts).map(expandHome),
     keepaliveIntervalMs: options.keepaliveIntervalMs ?? (config.serverAliveIntervalMs > 0 ? config.serverAliveIntervalMs : DEFAULT_KEEPALIVE_MS),
     keepaliveCountMax: options.keepaliveCountMax ?? config.serverAliveCountMax,
     connectTimeoutMs: options.connectTimeoutMs ?? config.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
@@ -136,4 +137,9 @@ export function reveal(value: string | Secret): string {
 export function listOf<T>(value: T | readonly T[] | undefined): readonly T[] {
   if (value === undefined) return [];
   return Array.isArray(value) ? (value as readonly T[]) : [value as T];
+}
+
+/** `~/` at the beginning of a path, as a shell expands it. */
+export function expandHome(path: string): string {
+  return path.replace(/^~(?=\/|$)/, homedir());
 }
