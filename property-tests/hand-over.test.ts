@@ -57,6 +57,6 @@ describe('the two threads of a child', () => {
         12,
       );
     },
-    120_000,
+    600_000,
   );
 });

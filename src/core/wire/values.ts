@@ -43,15 +43,17 @@ export function encodeValue(value: unknown, root = 'value'): Encoded {
   idle = undefined;
   const begun = ++encodings;
   try {
-    const encoded = encodePrepared(preparation.begin(root, value), preparation, root);
-    if (encodings === begun) return encoded;
-  } catch (error) {
-    if (encodings === begun) throw error;
+    try {
+      const encoded = encodePrepared(preparation.begin(root, value), preparation, root);
+      if (encodings === begun) return encoded;
+    } catch (error) {
+      if (encodings === begun) throw error;
+    }
+    // A getter of the user's encoded something meanwhile (it may only have logged), and the codec has but one state.
+    return encodePrepared(preparation.begin(root, value, true), preparation, root);
   } finally {
     idle = preparation;
   }
-  // A getter of the user's encoded something meanwhile (it may only have logged), and the codec has but one state.
-  return encodePrepared(preparation.begin(root, value, true), preparation, root);
 }
 
 function encodePrepared(prepared: unknown, preparation: Preparation, root: string): Encoded {
@@ -228,7 +230,10 @@ class Preparation {
   #bytes(value: ArrayBufferView): unknown {
     const typed = value as ArrayBufferView & { [Symbol.toStringTag]?: string; [WIRE]?: () => unknown };
     const bytes = new Uint8Array(value.buffer as ArrayBuffer, value.byteOffset, value.byteLength);
-    if (typed[WIRE] !== undefined) return new Tag(this.#attach(bytes), TAG_BLOB);
+    if (typed[WIRE] !== undefined) {
+      this.#left--;
+      return new Tag(this.#attach(bytes), TAG_BLOB);
+    }
     const name = typed[Symbol.toStringTag];
     if (name === 'Uint8Array' || name === 'DataView' || name === undefined) return this.#attach(bytes);
     const kind = TYPED_NAMES.indexOf(name);
