@@ -116,6 +116,7 @@ describe('a local child', () => {
     ['gone, with its last words', 'echo "disk on fire" >&2; exit 3', 'ERR_TENDRIL_CONNECT_EOF', /disk on fire/],
     ['not found', 'echo "sh: 1: exec: node: not found" >&2; exit 127', 'ERR_TENDRIL_NODE_MISSING', /Node/],
     ['a flood of noise', 'head -c 200000 /dev/zero | tr "\\0" x >&4; cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_EOF', /before the first stage/],
+    ['a flood after the first marker', 'printf "EC0 v20.0.0;" >&4; head -c 200000 /dev/zero | tr "\\0" x >&4; cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_EOF', /before the core answered/],
     ['silent', 'cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_TIMEOUT', /first stage did not answer within 300 ms/],
     ['silent after the first marker', 'printf "EC0 v20.0.0;" >&4; cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_TIMEOUT', /core did not start/],
   ])('whose Node is %s fails with the reason and the last output (REFERENCE 130, 142, 143)', (_what, script, code, text) =>

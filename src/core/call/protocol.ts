@@ -1,5 +1,3 @@
-import type { ErrorContent } from '../wire/call-error.ts';
-
 /** Which function: a module by its ID, a class for a static method, the name of the export or method. */
 export interface FunctionRef {
   readonly module: string;
@@ -31,5 +29,3 @@ export const WINDOW_BYTES: number = 4 * 1024 * 1024;
 /** Values and bytes of a source without backpressure that wait for credit; beyond, the call fails, loudly. */
 export const MAX_WAITING_VALUES: number = 64 * 1024;
 export const MAX_WAITING_BYTES: number = 64 * 1024 * 1024;
-
-export type { ErrorContent };

@@ -169,6 +169,8 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
       value = decodeValue(message.data, message.tail, this.#scope.reviver) as T;
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
+      // The sender may not wait for an answer, but a message that is lost must be seen somewhere.
+      this.#scope.router.broker.report(error, `message of context ${String(message.srcId)} for handle ${String(this.number)}`);
       this.#refuse(message, 'error', error.message);
       return;
     }

@@ -3,9 +3,10 @@ import { channel } from 'node:diagnostics_channel';
 import { Subject } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { Broker, Link } from '../broker/broker.ts';
-import { UsageError } from '../errors.ts';
+import { ShutdownError, UsageError } from '../errors.ts';
 import type { DeadReason } from '../errors.ts';
-import { hasParentAuthority } from '../mailbox/policy.ts';
+import { GuardedObservable } from '../mailbox/guarded-observable.ts';
+import { hasParentAuthority, isImmediateChild } from '../mailbox/policy.ts';
 import type { Policy } from '../mailbox/policy.ts';
 import { IS_DEAD, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
@@ -43,6 +44,9 @@ export interface RouterOptions {
 const eventChannel = channel('tendril:router');
 const ioChannel = channel('tendril:io');
 
+/** Characters of the text of a dead message. */
+const MAX_REASON = 1024;
+
 /** One number for a pair: handles have 32 bits, context IDs 16. */
 function conversationKey(contextId: number, handle: number): number {
   return contextId * 2 ** 32 + handle;
@@ -70,6 +74,7 @@ export class Router {
   readonly #streams = new Set<Stream>();
   readonly #queue: { message: Message; from: Stream | undefined }[] = [];
   #delivering = false;
+  #closed = false;
   #nextRandom = randomHandles.length;
 
   constructor(broker: Broker, options: RouterOptions) {
@@ -78,8 +83,8 @@ export class Router {
     this.parentIds = options.parentIds;
     this.maxMessageSize = options.maxMessageSize;
     this.table = new RouteTable(options.id);
-    this.events = this.#events.asObservable();
-    this.addHandler(DEL_ROUTE, { deliver: (message) => { this.#onDelRoute(message); }, policy: (message) => message.srcId === this.parentIds[0] || message.srcId === this.id });
+    this.events = new GuardedObservable(broker.report, 'subscriber of the events of a router', (subscriber) => this.#events.subscribe(subscriber));
+    this.addHandler(DEL_ROUTE, { deliver: (message) => { this.#onDelRoute(message); }, policy: (message, scope) => this.#isAbove(message.srcId) || isImmediateChild(message, scope) });
   }
 
   /** The direct peers. */
@@ -123,8 +128,9 @@ export class Router {
     }
   }
 
-  /** Answers `handle` from now on. Throws when it is answered already. */
+  /** Answers `handle` from now on. Throws when it is answered already, and when the router has shut down. */
   addHandler(handle: number, handler: Handler): void {
+    this.#checkOpen();
     if (this.#handlers.has(handle)) throw new UsageError('ERR_TENDRIL_HANDLE_IN_USE', `cannot register handle ${String(handle)}: it exists already; remove it first or use a dynamic one`);
     this.#handlers.set(handle, handler);
     if (handler.respondent === undefined) return;
@@ -146,6 +152,7 @@ export class Router {
 
   /** Answers `handle` for messages from `contextId` alone, beside what others answer on the same number. */
   addConversation(contextId: number, handle: number, handler: Handler): void {
+    this.#checkOpen();
     const key = conversationKey(contextId, handle);
     if (this.#conversations.has(key)) throw new UsageError('ERR_TENDRIL_HANDLE_IN_USE', `cannot register handle ${String(handle)} for context ${String(contextId)}: it exists already; use the mailbox that you have`);
     this.#conversations.set(key, handler);
@@ -166,7 +173,8 @@ export class Router {
 
   /** Sends the dead message `reason: text`. */
   sendDead(dstId: number, handle: number, reason: DeadReason, text = ''): void {
-    const data = Buffer.from(text === '' ? reason : `${reason}: ${text}`, 'utf8');
+    // Dead messages are not checked against the limit, as they report offences; so they must be short by themselves.
+    const data = Buffer.from(text === '' ? reason : `${reason}: ${text.slice(0, MAX_REASON)}`, 'utf8');
     this.send({ dstId, srcId: this.id, handle, replyTo: IS_DEAD, data });
   }
 
@@ -179,18 +187,28 @@ export class Router {
   contextGone(id: number, reason: DeadReason = 'respondent-gone', text = 'the respondent Context has disconnected'): void {
     for (const handle of [...(this.#respondents.get(id) ?? [])]) this.#deadHere(this.#handlers.get(handle), handle, id, reason, text);
     for (const [key, handler] of [...this.#conversations]) {
-      if (Math.floor(key / 2 ** 32) === id) this.#deadHere(handler, key % 2 ** 32, id, reason, text);
+      // One that is told may end others.
+      if (Math.floor(key / 2 ** 32) === id && this.#conversations.get(key) === handler) this.#deadHere(handler, key % 2 ** 32, id, reason, text);
     }
   }
 
-  /** Ends every handler with a dead message, as the last act of a shutdown. */
+  /** Ends every handler with a dead message, as the last act of a shutdown. None can be added any more. */
   close(): void {
-    for (const [handle, handler] of [...this.#handlers]) this.#deadHere(handler, handle, this.id, 'broker-exit', 'Broker has exitted');
-    for (const [key, handler] of [...this.#conversations]) this.#deadHere(handler, key % 2 ** 32, this.id, 'broker-exit', 'Broker has exitted');
-    this.#handlers.clear();
-    this.#conversations.clear();
-    this.#respondents.clear();
+    this.#closed = true;
+    // A handler that is told may remove others, which the loops see.
+    for (const [handle, handler] of this.#handlers) {
+      this.removeHandler(handle);
+      this.#deadHere(handler, handle, this.id, 'broker-exit', 'Broker has exitted');
+    }
+    for (const [key, handler] of this.#conversations) {
+      this.#conversations.delete(key);
+      this.#deadHere(handler, key % 2 ** 32, this.id, 'broker-exit', 'Broker has exitted');
+    }
     this.#events.complete();
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new ShutdownError('this context');
   }
 
   #route(message: Message, from: Stream | undefined): void {
@@ -264,7 +282,12 @@ export class Router {
       if (handler.policy === undefined) return false;
     }
     const policy = handler.policy ?? hasParentAuthority;
-    return policy(message, { id: this.id, parentIds: this.parentIds, immediateId: from?.remoteId });
+    try {
+      return policy(message, { id: this.id, parentIds: this.parentIds, immediateId: from?.remoteId });
+    } catch (error) {
+      this.broker.report(error, `policy of handle ${String(message.handle)}`);
+      return false;
+    }
   }
 
   #reply(message: Message, reason: DeadReason, text: string): void {
@@ -288,9 +311,19 @@ export class Router {
     if (message.replyTo === IS_DEAD || message.data.length !== 2) return;
     const id = Buffer.from(message.data).readUInt16BE(0);
     if (id === this.id || this.parentIds.includes(id)) return;
+    const fromAbove = this.#isAbove(message.srcId);
+    if (!fromAbove) {
+      // A child may only tell of what is behind it.
+      if (id === message.srcId || this.table.get(id)?.remoteId !== message.srcId) return;
+      this.table.delete(id);
+    }
     this.contextGone(id);
-    this.#passOnGone(id, this.table.parent);
-    if (this.table.twin !== undefined && this.table.twin !== this.table.parent) this.table.twin.send({ ...message, srcId: this.id, dstId: this.id });
+    this.#passOnGone(id, fromAbove);
+  }
+
+  /** The parent, or the other thread of this same context. */
+  #isAbove(srcId: number): boolean {
+    return srcId === this.parentIds[0] || srcId === this.id;
   }
 
   #streamClosed(stream: Stream, error: Error | undefined): void {
@@ -306,17 +339,20 @@ export class Router {
     }
     for (const id of ids) {
       this.contextGone(id);
-      this.#passOnGone(id, undefined);
+      this.#passOnGone(id, false);
     }
   }
 
-  /** Tells the peers that have sent to `id` that it is gone. */
-  #passOnGone(id: number, except: Stream | undefined): void {
+  /** Tells those who may wait for `id` that it is gone: the peers that have sent to it, and above unless it is known there. */
+  #passOnGone(id: number, fromAbove: boolean): void {
+    const { parent, twin } = this.table;
+    const data = Buffer.alloc(2);
+    data.writeUInt16BE(id);
     for (const peer of this.#streams) {
-      if (peer === except || peer === this.table.parent || peer === this.table.twin || !peer.forgetAddressed(id)) continue;
-      const data = Buffer.alloc(2);
-      data.writeUInt16BE(id);
-      peer.send({ dstId: peer.remoteId, srcId: this.id, handle: DEL_ROUTE, replyTo: 0, data });
+      let concerned = !fromAbove;
+      if (peer === twin) concerned ||= peer !== parent;
+      else if (peer !== parent) concerned = peer.forgetAddressed(id);
+      if (concerned) peer.send({ dstId: peer === twin ? this.id : peer.remoteId, srcId: this.id, handle: DEL_ROUTE, replyTo: 0, data });
     }
   }
 

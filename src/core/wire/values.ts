@@ -28,6 +28,7 @@ const encoder = new Encoder(OPTIONS);
 // A Decoder, never an Encoder: that one would keep structures which a hostile message defines.
 const decoder = new Decoder({ ...OPTIONS, copyBuffers: true });
 
+const BIGINT_LIMIT = 1n << BigInt(8 * MAX_BIGINT_BYTES);
 const TYPED_ARRAYS = [Int8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array, BigInt64Array, BigUint64Array] as const;
 const TYPED_NAMES: readonly string[] = TYPED_ARRAYS.map((type) => type.name);
 
@@ -114,7 +115,7 @@ class Preparation {
       case 'undefined':
         return value;
       case 'bigint':
-        if (value >= 1n << BigInt(8 * MAX_BIGINT_BYTES) || -value > 1n << BigInt(8 * MAX_BIGINT_BYTES)) throw this.#fail(`a bigint of over ${String(MAX_BIGINT_BYTES)} bytes`);
+        if (value >= BIGINT_LIMIT || value < -BIGINT_LIMIT) throw this.#fail(`a bigint of over ${String(MAX_BIGINT_BYTES)} bytes`);
         this.#left--;
         return value;
       case 'object':

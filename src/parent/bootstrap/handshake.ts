@@ -62,12 +62,17 @@ export function handshake(transport: Transport, options: HandshakeOptions, broke
       if (exit !== undefined && outputDone) fail();
       else ending ??= broker.after(LAST_WORDS_MS, fail);
     };
+    const tooMuch = (): void => {
+      if (received.length <= MAX_NOISE) return;
+      const missing = phase === 'core' ? 'the core' : 'the first stage';
+      subscriber.error(new ConnectError('CONNECT_EOF', `more than ${String(MAX_NOISE)} bytes came before ${missing} answered; is something else than a shell at the other end?`, { phase, output: said() }));
+    };
     const onChunk = (chunk: Uint8Array): void => {
       received += Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString('latin1');
       if (phase === 'first-stage') {
         const found = FIRST_MARKER.exec(received);
         if (found === null) {
-          if (received.length > MAX_NOISE) subscriber.error(new ConnectError('CONNECT_EOF', `more than ${String(MAX_NOISE)} bytes came before the first stage answered; is something else than a shell at the other end?`, { phase, output: said() }));
+          tooMuch();
           return;
         }
         nodeVersion = found[1] ?? '';
@@ -83,7 +88,7 @@ export function handshake(transport: Transport, options: HandshakeOptions, broke
       if (at >= 0) {
         subscriber.next({ nodeVersion, first: Buffer.from(received.slice(at + SECOND_MARKER.length), 'latin1') });
         subscriber.complete();
-      }
+      } else tooMuch();
     };
 
     const subscription = broker.after(options.timeoutMs, () => {
