@@ -4,6 +4,7 @@ import { invoke } from './call/invoke.ts';
 import type { CallTarget } from './call/invoke.ts';
 import type { FunctionRef } from './call/protocol.ts';
 import type { Emitted, RemoteFunction } from './call/types.ts';
+import { UsageError } from './errors.ts';
 import { Mailbox } from './mailbox/mailbox.ts';
 import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
 import type { Router } from './routing/router.ts';
@@ -11,6 +12,8 @@ import { Sender } from './mailbox/sender.ts';
 import type { Reviver } from './wire/values.ts';
 import { TAG_CONTEXT, WIRE } from './wire/tags.ts';
 import type { Wired } from './wire/tags.ts';
+
+const MAX_HANDLE = 0xffff_ffff;
 
 /** Finds the module and the name of a function. Throws a UsageError with the remedy when it cannot. */
 export type FunctionFinder = (fn: RemoteFunction) => FunctionRef;
@@ -66,6 +69,7 @@ export class Context implements Callable, Wired {
    */
   handle<T = unknown>(number?: number, options?: MailboxOptions): Mailbox<T> {
     const handle = number ?? this.#scope.router.allocateHandle();
+    if (!Number.isInteger(handle) || handle < 1 || handle > MAX_HANDLE) throw new UsageError('ERR_TENDRIL_BAD_HANDLE', `${String(number)} is not a handle: use a whole number from 1 to ${String(MAX_HANDLE)}, or none for a random one`);
     const known = this.#mailboxes.get(handle);
     if (known?.open === true) return known as Mailbox<T>;
     const mailbox = new Mailbox<T>(this.#scope, this.id, handle, options, () => {

@@ -14,13 +14,14 @@ export function transferable(parts: readonly Uint8Array[], own: boolean): ArrayB
   let length = 0;
   const join = (): void => {
     if (length === 0) return;
-    const joined = new Uint8Array(length);
+    // Not zeroed: all of it is written at once.
+    const joined = Buffer.allocUnsafeSlow(length);
     let offset = 0;
     for (const part of run) {
       joined.set(part, offset);
       offset += part.length;
     }
-    buffers.push(joined.buffer);
+    buffers.push(joined.buffer as ArrayBuffer);
     run = [];
     length = 0;
   };

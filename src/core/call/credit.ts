@@ -10,6 +10,8 @@ export class CreditWindow<T> {
   #values = 0;
   #bytes = 0;
   #waiting: { item: T; bytes: number }[] = [];
+  /** The first of `#waiting` that is not sent. */
+  #first = 0;
   #waitingBytes = 0;
   readonly #send: (item: T) => void;
 
@@ -29,12 +31,12 @@ export class CreditWindow<T> {
 
   /** Values that wait for credit. */
   get waiting(): number {
-    return this.#waiting.length;
+    return this.#waiting.length - this.#first;
   }
 
   /** True when a value given now would be sent at once. */
   get open(): boolean {
-    return this.#waiting.length === 0 && this.#hasCredit();
+    return this.waiting === 0 && this.#hasCredit();
   }
 
   /** Sends the item or makes it wait; false when too much waits already, and the item is refused. */
@@ -43,7 +45,7 @@ export class CreditWindow<T> {
       this.#dispatch(item, bytes);
       return true;
     }
-    if (this.#waiting.length >= MAX_WAITING_VALUES || this.#waitingBytes + bytes > MAX_WAITING_BYTES) return false;
+    if (this.waiting >= MAX_WAITING_VALUES || this.#waitingBytes + bytes > MAX_WAITING_BYTES) return false;
     this.#waiting.push({ item, bytes });
     this.#waitingBytes += bytes;
     return true;
@@ -53,14 +55,15 @@ export class CreditWindow<T> {
   grant(values: number, bytes: number): void {
     this.#values = Math.max(0, this.#values - values);
     this.#bytes = this.#values === 0 ? 0 : Math.max(0, this.#bytes - bytes);
-    let sent = 0;
-    for (const { item, bytes: size } of this.#waiting) {
-      if (!this.#hasCredit()) break;
-      this.#waitingBytes -= size;
-      sent++;
-      this.#dispatch(item, size);
+    // Sending may bring the next acknowledgement at once, which goes on where this one is.
+    for (let next = this.#waiting[this.#first]; next !== undefined && this.#hasCredit(); next = this.#waiting[this.#first]) {
+      this.#first++;
+      this.#waitingBytes -= next.bytes;
+      this.#dispatch(next.item, next.bytes);
     }
-    if (sent > 0) this.#waiting = this.#waiting.slice(sent);
+    if (this.#first === 0) return;
+    this.#waiting = this.#waiting.slice(this.#first);
+    this.#first = 0;
   }
 
   #hasCredit(): boolean {

@@ -37,7 +37,7 @@ export class ModuleNotFoundError extends TendrilError {
 export class ModuleStore {
   readonly #records = new Map<string, ModuleRecord>();
   readonly #loaded = new Map<string, LoadedModule>();
-  readonly #functions = new Map<string, (...args: unknown[]) => unknown>();
+  readonly #functions = new Map<string, Map<string, (...args: unknown[]) => unknown>>();
   readonly #library: () => unknown;
   readonly #require: (id: string) => unknown;
   readonly #builtins: NodeJS.Require;
@@ -59,9 +59,12 @@ export class ModuleStore {
 
   /** The function that a call names. */
   resolve(ref: FunctionRef): (...args: unknown[]) => unknown {
-    const key = `${ref.module}\n${ref.className ?? ''}\n${ref.name}`;
-    let found = this.#functions.get(key);
-    if (found === undefined) this.#functions.set(key, (found = this.#find(ref)));
+    // Two maps, because joining the names for one key would cost every call.
+    let functions = this.#functions.get(ref.module);
+    if (functions === undefined) this.#functions.set(ref.module, (functions = new Map()));
+    const key = ref.className === null ? ref.name : `${ref.className}.${ref.name}`;
+    let found = functions.get(key);
+    if (found === undefined) functions.set(key, (found = this.#find(ref)));
     return found;
   }
 

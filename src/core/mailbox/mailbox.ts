@@ -50,6 +50,8 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
   #buffer: T[] = [];
   #end: End | undefined;
   #registered = false;
+  /** The first subscriber is getting what has waited; what arrives meanwhile waits behind it. */
+  #handingOver = false;
   #refusalHandle = 0;
 
   /** @internal */
@@ -134,16 +136,22 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
     return this.#refusalHandle;
   }
 
-  #subscribe(subscriber: Subscriber<T>): () => void {
+  #subscribe(subscriber: Subscriber<T>): void {
     if (this.#end === undefined && !this.#registered) this.#register();
-    // What arrives while the buffer is handed over queues behind it: the subscriber is not in the set yet.
-    while (this.#buffer.length > 0 && !subscriber.closed) subscriber.next(this.#buffer.shift() as T);
     this.#subscribers.add(subscriber);
-    if (this.#end !== undefined) finish(subscriber, this.#end);
-    return () => {
+    subscriber.add(() => {
       this.#subscribers.delete(subscriber);
       if (this.#subscribers.size === 0) this.#unregister();
-    };
+    });
+    if (this.#handingOver) return;
+    this.#handingOver = true;
+    while (this.#buffer.length > 0 && this.#subscribers.size > 0) this.#give(this.#buffer.shift() as T);
+    this.#handingOver = false;
+    this.#finishSubscribers();
+  }
+
+  #give(value: T): void {
+    for (const each of [...this.#subscribers]) each.next(value);
   }
 
   #unregister(): void {
@@ -174,8 +182,8 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
       this.#refuse(message, 'error', error.message);
       return;
     }
-    if (this.#subscribers.size > 0) {
-      for (const subscriber of [...this.#subscribers]) subscriber.next(value);
+    if (this.#subscribers.size > 0 && !this.#handingOver) {
+      this.#give(value);
       return;
     }
     const { bufferSize = DEFAULT_MAILBOX_BUFFER } = this.#options;
@@ -195,7 +203,12 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
     if (this.#end !== undefined) return;
     this.#end = end;
     this.#unregister();
-    for (const subscriber of [...this.#subscribers]) finish(subscriber, end);
+    if (!this.#handingOver) this.#finishSubscribers();
+  }
+
+  #finishSubscribers(): void {
+    const end = this.#end;
+    if (end !== undefined) for (const subscriber of [...this.#subscribers]) finish(subscriber, end);
   }
 }
 

@@ -123,7 +123,8 @@ export class Router {
         randomFillSync(randomHandles);
         this.#nextRandom = 0;
       }
-      const handle = randomHandles[this.#nextRandom++] ?? 0;
+      // 31 bits: V8 keeps larger numbers in objects of their own, which maps are slow to find.
+      const handle = (randomHandles[this.#nextRandom++] ?? 0) >>> 1;
       if (handle >= FIRST_DYNAMIC_HANDLE && !this.#handlers.has(handle)) return handle;
     }
   }
@@ -241,7 +242,7 @@ export class Router {
     this.#deliver(message, from);
     // The queue may grow while it is worked on; the loop sees that.
     for (const next of this.#queue) this.#deliver(next.message, next.from);
-    this.#queue.length = 0;
+    if (this.#queue.length > 0) this.#queue.length = 0;
     this.#delivering = false;
   }
 

@@ -94,7 +94,8 @@ function view(buffer: Buffer, start: number, end: number): Message {
 }
 
 const NOTHING = Buffer.alloc(0);
-const FIRST_ALLOCATION = 1024 * 1024;
+/** Room for 1 MiB of payload and what is around it. */
+const FIRST_ALLOCATION: number = 1024 * 1024 + 64 * 1024;
 
 /**
  * Cuts a byte stream into messages, whatever the chunks look like.

@@ -261,15 +261,27 @@ class Preparation {
  */
 export function decodeValue(data: Uint8Array, tail?: readonly Uint8Array[], reviver?: Reviver): unknown {
   const found = scan(data);
-  const item = found.end === data.length ? data : data.subarray(0, found.end);
-  const attachments = cutAttachments(data, found.end, found.attachments, tail);
+  const plain = found.end === data.length && tail === undefined && found.attachments.length === 0;
+  const attachments = plain ? NO_ATTACHMENTS : cutAttachments(data, found.end, found.attachments, tail);
   let value: unknown;
   try {
-    value = decoder.decode(item);
+    value = decodeItem(data, found.end);
   } catch {
     throw new DecodeError('the codec refused it');
   }
   return found.revive ? new Revival(attachments, reviver).revive(value) : value;
+}
+
+const NO_ATTACHMENTS: readonly Uint8Array[] = [];
+const scratch = Buffer.allocUnsafeSlow(4096);
+// The declarations do not list the second parameter.
+const decodeTo = decoder as unknown as { decode(source: Uint8Array, end: number): unknown };
+
+/** The codec makes a DataView for every buffer that it has not seen, which costs more than a small item: it sees one. */
+function decodeItem(data: Uint8Array, end: number): unknown {
+  if (data.length > scratch.length) return decodeTo.decode(data, end);
+  scratch.set(data);
+  return decodeTo.decode(scratch, end);
 }
 
 function cutAttachments(data: Uint8Array, end: number, lengths: readonly number[], tail?: readonly Uint8Array[]): Uint8Array[] {
