@@ -1,6 +1,7 @@
 // npm run bench [-- suite ...]: measures Tendril beside its peers. What the rows mean: benchmarks/README.md.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { machine } from './lib/machine.js';
+import { interruption } from './lib/measure.js';
 import { figure, print } from './lib/print.js';
 import { bulk } from './suites/bulk.js';
 import { bootstrapBytes } from './suites/bytes.js';
@@ -15,6 +16,8 @@ const SUITES = { 'round-trip': roundTrip, pipelined, bulk, connect, ssh, hung, m
 
 // It makes every start of Node 20 slower by 80 ms, and it is a setting of the machine.
 for (const name of ['NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS', 'NODE_V8_COVERAGE']) delete process.env[name];
+
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => { interruption.asked = true; });
 
 const named = process.argv.slice(2);
 const unknown = named.filter((name) => !Object.hasOwn(SUITES, name));
@@ -31,7 +34,7 @@ console.log('medians of interleaved blocks, with their quartiles; ratios are med
 const tables = [];
 const notes = new Set();
 for (const [name, suite] of Object.entries(SUITES)) {
-  if (named.length > 0 && !named.includes(name)) continue;
+  if (interruption.asked || (named.length > 0 && !named.includes(name))) continue;
   const heard = [];
   try {
     for (const table of await suite(heard)) {
@@ -39,7 +42,8 @@ for (const [name, suite] of Object.entries(SUITES)) {
       print(table);
     }
   } catch (error) {
-    heard.push(`${name} failed: ${error.message}`);
+    console.error(error);
+    heard.push(`${name} failed: ${error.message.split('\n')[0]}`);
     process.exitCode = 1;
   }
   for (const note of heard) if (!notes.has(note)) {
@@ -52,6 +56,8 @@ const targets = tables.flatMap(({ title, targets: some }) => some.map((target) =
 const missed = targets.filter(({ met }) => !met);
 console.log(`\n${targets.length - missed.length} of ${targets.length} targets met, in ${figure((performance.now() - begun) / 1000)} s`);
 for (const { title, than, got } of missed) console.log(`  MISSED: ${title}: ${figure(got)}${than ? ` x ${than}` : ''}`);
+
+if (interruption.asked) process.exit(130);
 
 const file = new URL(`results/${named.length === 0 ? 'latest' : 'partial'}.json`, import.meta.url);
 mkdirSync(new URL('.', file), { recursive: true });

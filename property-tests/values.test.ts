@@ -21,7 +21,7 @@ const finite = number.filter(Number.isFinite);
 function json(scalar: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
   return fc.letrec((tie) => ({
     value: fc.oneof({ maxDepth: 5, depthIdentifier: 'json' }, scalar, fc.array(tie('value'), { maxLength: 5 }), fc.dictionary(key, tie('value'), { maxKeys: 5 })),
-  }))['value'] as fc.Arbitrary<unknown>;
+  })).value as fc.Arbitrary<unknown>;
 }
 
 const errorContent = fc
@@ -48,7 +48,7 @@ const value = fc.letrec((tie) => ({
     fc.array(fc.tuple(tie('value'), tie('value')), { maxLength: 4 }).map((pairs) => new Map(pairs)),
     fc.array(tie('value'), { maxLength: 4 }).map((items) => new Set(items)),
   ),
-}))['value'] as fc.Arbitrary<unknown>;
+})).value as fc.Arbitrary<unknown>;
 
 /** The value, or the DecodeError that it was refused with; anything else fails the test. */
 function tryDecode(data: Uint8Array): unknown {

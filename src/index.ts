@@ -25,4 +25,4 @@ export { CallError } from './core/wire/call-error.ts';
 export type { Message } from './core/wire/frame.ts';
 export { Secret } from './core/wire/secret.ts';
 export { ChannelError, DecodeError, EncodeError, FrameTooLargeError, ShutdownError, TendrilError, UsageError } from './core/errors.ts';
-export { currentCall, log, parent, self } from './in-child.ts';
+export { currentCall, log, parent, router, self } from './in-child.ts';

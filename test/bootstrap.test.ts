@@ -116,9 +116,9 @@ describe('a local child', () => {
     ['gone, with its last words', 'echo "disk on fire" >&2; exit 3', 'ERR_TENDRIL_CONNECT_EOF', /disk on fire/],
     ['not found', 'echo "sh: 1: exec: node: not found" >&2; exit 127', 'ERR_TENDRIL_NODE_MISSING', /Node/],
     ['a flood of noise', 'head -c 200000 /dev/zero | tr "\\0" x >&4; cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_EOF', /before the first stage/],
-    ['a flood after the first marker', 'printf "EC0 v20.0.0;" >&4; head -c 200000 /dev/zero | tr "\\0" x >&4; cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_EOF', /before the core answered/],
+    ['a flood after the first marker', 'printf "EC0 v20.19.0;" >&4; head -c 200000 /dev/zero | tr "\\0" x >&4; cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_EOF', /before the core answered/],
     ['silent', 'cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_TIMEOUT', /first stage did not answer within 300 ms/],
-    ['silent after the first marker', 'printf "EC0 v20.0.0;" >&4; cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_TIMEOUT', /core did not start/],
+    ['silent after the first marker', 'printf "EC0 v20.19.0;" >&4; cat <&3 >/dev/null', 'ERR_TENDRIL_CONNECT_TIMEOUT', /core did not start/],
   ])('whose Node is %s fails with the reason and the last output (REFERENCE 130, 142, 143)', (_what, script, code, text) =>
     withFakeNode(script, (nodePath) =>
       withTree({ graceMs: 100 }, async ({ master }) => {
@@ -138,7 +138,7 @@ describe('a local child', () => {
     ));
 
   it('a peer that announces a message over the limit is disconnected with a typed error; others are not', () =>
-    withFakeNode(`printf 'EC0 v20.0.0;EC1;\\0\\0\\0\\1\\0\\0\\0\\144\\0\\0\\0\\0\\377\\377\\377\\377' >&4; cat <&3 >/dev/null`, (nodePath) =>
+    withFakeNode(`printf 'EC0 v20.19.0;EC1;\\0\\0\\0\\1\\0\\0\\0\\144\\0\\0\\0\\0\\377\\377\\377\\377' >&4; cat <&3 >/dev/null`, (nodePath) =>
       withTree({ graceMs: 100 }, async ({ master }) => {
         const honest = master.local();
         const hostile = master.local({ nodePath });
@@ -149,7 +149,7 @@ describe('a local child', () => {
 
   it('a peer that forges its source, floods garbage or speaks for others is not believed', () =>
     // Header: dst 0, src 7 (not the child's), handle 102 (FORWARD_LOG); then src 1 with a payload that is no CBOR.
-    withFakeNode(`printf 'EC0 v20.0.0;EC1;\\0\\0\\0\\7\\0\\0\\0\\146\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\1\\0\\0\\0\\146\\0\\0\\0\\0\\0\\0\\0\\1\\377' >&4; cat <&3 >/dev/null`, (nodePath) =>
+    withFakeNode(`printf 'EC0 v20.19.0;EC1;\\0\\0\\0\\7\\0\\0\\0\\146\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\1\\0\\0\\0\\146\\0\\0\\0\\0\\0\\0\\0\\1\\377' >&4; cat <&3 >/dev/null`, (nodePath) =>
       withTree({ graceMs: 100 }, async ({ master, logged }) => {
         const hostile = master.local({ nodePath, name: 'hostile' });
         await first(hostile.connected);

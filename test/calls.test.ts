@@ -205,6 +205,47 @@ describe('calls', () => {
   );
 
   it(
+    'a chain is poisoned by a call that cannot be sent, too',
+    withChild(async (kid) => {
+      const chain = kid.chain();
+      expect(await failure(chain.call(tasks.identity, () => 1))).toBeInstanceOf(EncodeError);
+      expect(await failure(chain.call(tasks.add, 1, 2))).toBeInstanceOf(EncodeError);
+      expect(await first(kid.chain().call(tasks.add, 1, 2))).toBe(3);
+    }),
+  );
+
+  it(
+    'a value of a stream that is too large ends the stream over there too',
+    withChild(
+      async (kid) => {
+        expect(await failure(kid.call(tasks.grows))).toMatchObject({ reason: 'too-large' });
+        expect(await first(kid.call(tasks.cancellations))).toMatchObject({ unsubscribed: 1 });
+      },
+      { maxMessageSize: 65_536 },
+    ),
+  );
+
+  it(
+    'a subscriber that throws harms only itself, wherever it subscribed',
+    withChild(async (kid, { master }) => {
+      const faults: string[] = [];
+      master.broker.faults.subscribe(({ where }) => faults.push(where));
+      const bad = (): never => {
+        throw new Error('in a subscriber');
+      };
+      kid.connected.subscribe(bad);
+      master.logs.subscribe(bad);
+      master.router.events.subscribe(bad);
+      kid.call(tasks.add, 1, 2).subscribe(bad);
+      kid.call(tasks.counting, 3).pipe(take(2)).subscribe(bad);
+      expect(await first(kid.call(tasks.add, 1, 2))).toBe(3);
+      await first(kid.call(tasks.print));
+      expect(faults.filter((where) => where === 'subscriber of a call')).toHaveLength(2);
+      expect(faults).toEqual(expect.arrayContaining(['subscriber of kid.connected']));
+    }),
+  );
+
+  it(
     'never has more than a window of a stream in flight',
     withChild(async (kid) => {
       // The consumer leaves after one value; the producer has been pulled for one window at the most.

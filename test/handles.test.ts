@@ -104,3 +104,34 @@ describe('handles', () => {
     }),
   );
 });
+
+describe('handles that go wrong', () => {
+  watchForLeaks();
+
+  it(
+    'a policy admits others than the context of the conversation',
+    withChild(async (kid, { master }) => {
+      const other = master.local();
+      const mailbox = kid.handle<number>(undefined, { policy: anyContext });
+      await first(other.call(tasks.emitTo, mailbox.sender, 3));
+      expect(await lastValueFrom(mailbox.pipe(toArray()))).toEqual([0, 1, 2]);
+    }),
+  );
+
+  it(
+    'the numbers of the library are refused',
+    withChild((kid) => {
+      for (const number of [100, 102, 115, 999, 0, -1, 2 ** 32, Number.NaN]) expect(() => kid.handle(number)).toThrow(/not a handle/);
+      return Promise.resolve();
+    }),
+  );
+
+  it(
+    'made after its context has gone fails at once',
+    withChild(async (kid) => {
+      await first(kid.connected);
+      await kid.shutdown();
+      expect(await failure(kid.handle(5000))).toMatchObject({ reason: 'respondent-gone' });
+    }),
+  );
+});

@@ -61,6 +61,18 @@ describe('shutdown', () => {
   );
 
   it(
+    'ends a child that hangs where nothing announces it: in a timer that does not keep the process alive',
+    withChild(
+      async (kid) => {
+        await first(kid.call(tasks.spinUnseen));
+        await kid.shutdown();
+        expect(await first(kid.closed)).toMatchObject({ reason: 'shutdown' });
+      },
+      { graceMs: 200 },
+    ),
+  );
+
+  it(
     'ends a child that hangs and swallows SIGTERM',
     withChild(async (kid) => {
       await first(kid.call(tasks.swallowSigterm));

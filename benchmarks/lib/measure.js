@@ -1,6 +1,9 @@
 // Interleaved blocks, medians, and ratios of what was measured side by side.
 import { median, quantile } from './statistics.js';
 
+/** Set to end a run: what was started is ended in order. */
+export const interruption = { asked: false };
+
 /**
  * Measures all candidates in turn, block by block, in a new random order each cycle: what the machine does beside this
  * hits all of them alike. The first `warmUp` cycles are not counted.
@@ -17,6 +20,7 @@ export async function interleave(blocks, { cycles, seconds, warmUp = 1 }) {
     // Three cycles at least, so that there is a median on a slow machine.
     if (cycle >= 3 && performance.now() - begun > seconds * 1000) break;
     for (const name of shuffled(names)) {
+      if (interruption.asked) throw new Error('interrupted');
       const figure = await blocks[name]();
       if (cycle >= 0) figures[name].push(figure);
     }

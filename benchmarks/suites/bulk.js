@@ -19,7 +19,7 @@ export function bulk(notes) {
         if (mitogen) blocks[FILE_SERVICE] = () => mitogen.ask('fileService', { bytes: TOTAL });
         const title = `Bulk, ${kib} KiB payloads, ${direction === 'up' ? 'arguments to the child' : 'stream from the child'}`;
         const targets = [{ than: PIPE, atLeast: 0.3 }, { than: FILE_SERVICE, atLeast: 2 }];
-        tables.push(report({ title, unit: 'MB/s', figures: await interleave(blocks, { cycles: 9, seconds: 10, warmUp: 2 }), targets }));
+        tables.push(report({ title, unit: 'MB/s', figures: await interleave(blocks, { cycles: 9, seconds: 7, warmUp: 2 }), targets }));
       }
     }
     return tables;

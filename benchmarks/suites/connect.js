@@ -13,7 +13,7 @@ export function connect(notes) {
       blocks[name] = () => candidate.ask('connect');
       if (MODULE[name]) blocks[MODULE[name]] = () => candidate.ask('connectModule');
     }
-    const figures = await interleave(blocks, { cycles: 20, seconds: 25, warmUp: 2 });
+    const figures = await interleave(blocks, { cycles: 20, seconds: 20, warmUp: 2 });
     const { [MODULE[OURS]]: ours, [MODULE[MITOGEN]]: theirs, ...builtin } = figures;
     return [
       report({ title: 'Connect to a local child, until the first answer of a builtin function', unit: 'ms', figures: builtin, targets: [{ than: BARE, atMost: 2.2 }, { than: MITOGEN, under: 1 }] }),

@@ -13,7 +13,7 @@ export function pipelined(notes) {
     for (const depth of [100, 1000]) {
       const blocks = Object.fromEntries(Object.entries(candidates).map(([name, candidate]) => [name, () => candidate.ask('pipelined', { depth, count: COUNTS[name] })]));
       const targets = depth === 1000 ? [{ atLeast: 100_000 }, { than: FORK, over: 1 }, { than: FORK_ADVANCED, over: 1 }] : [];
-      tables.push(report({ title: `Pipelined calls, ${depth} in flight`, unit: 'calls/s', figures: await interleave(blocks, { cycles: 9, seconds: 16, warmUp: depth === 100 ? WARM_UP : 1 }), targets }));
+      tables.push(report({ title: `Pipelined calls, ${depth} in flight`, unit: 'calls/s', figures: await interleave(blocks, { cycles: 9, seconds: 11, warmUp: depth === 100 ? WARM_UP : 1 }), targets }));
     }
     return tables;
   });

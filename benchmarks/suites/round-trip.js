@@ -12,7 +12,7 @@ export async function roundTrip(notes) {
     withCandidates([OURS, FORK, FORK_ADVANCED, PIPE, MITOGEN], notes, async (candidates) => {
       for (const candidate of Object.values(candidates)) await candidate.ask('roundTrip', { count: WARM_UP });
       const blocks = Object.fromEntries(Object.entries(candidates).map(([name, candidate]) => [name, () => candidate.ask('roundTrip', { count: COUNT })]));
-      return report({ title, unit: 'µs', figures: await interleave(blocks, { cycles: 30, seconds: 14 }), targets });
+      return report({ title, unit: 'µs', figures: await interleave(blocks, { cycles: 30, seconds: 9 }), targets });
     }, prefix);
   const tables = [await run('Call round trip, one in flight', [{ than: MITOGEN, atMost: 0.5 }, { than: FORK, atMost: 2.5 }])];
   if (has('taskset', '-V')) tables.push(await run('The same with both processes on one CPU', [], ['taskset', '-c', '0']));

@@ -17,7 +17,7 @@ export async function ssh(notes) {
       const blocks = Object.fromEntries(Object.entries(candidates).map(([name, candidate]) => [name, () => candidate.ask('connectSsh', { config })]));
       blocks['ssh bench true'] = () => timeOf('ssh', '-F', config, 'bench', 'true');
       blocks['ssh bench node -e 0'] = () => timeOf('ssh', '-F', config, 'bench', 'node -e 0');
-      const figures = await interleave(blocks, { cycles: 12, seconds: 25 });
+      const figures = await interleave(blocks, { cycles: 12, seconds: 20 });
       return [report({ title: 'Connect over ssh, until the first answer of a builtin function', unit: 'ms', figures, targets: [{ than: MITOGEN, under: 1 }] })];
     });
   } finally {

@@ -9,6 +9,7 @@ import { Mailbox } from './mailbox/mailbox.ts';
 import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
 import type { Router } from './routing/router.ts';
 import { Sender } from './mailbox/sender.ts';
+import { FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './wire/handles.ts';
 import type { Reviver } from './wire/values.ts';
 import { TAG_CONTEXT, WIRE } from './wire/tags.ts';
 import type { Wired } from './wire/tags.ts';
@@ -53,6 +54,8 @@ export class Context implements Callable, Wired {
   readonly name: string;
   readonly #scope: ContextScope;
   readonly #mailboxes = new Map<number, Mailbox>();
+  /** @internal */
+  protected readonly failedChains = new Map<string, Error>();
 
   /** @internal */
   constructor(scope: ContextScope, id: number, name: string) {
@@ -69,7 +72,10 @@ export class Context implements Callable, Wired {
    */
   handle<T = unknown>(number?: number, options?: MailboxOptions): Mailbox<T> {
     const handle = number ?? this.#scope.router.allocateHandle();
-    if (!Number.isInteger(handle) || handle < 1 || handle > MAX_HANDLE) throw new UsageError('ERR_TENDRIL_BAD_HANDLE', `${String(number)} is not a handle: use a whole number from 1 to ${String(MAX_HANDLE)}, or none for a random one`);
+    const reserved = handle >= FIRST_RESERVED_HANDLE && handle <= LAST_RESERVED_HANDLE;
+    if (!Number.isInteger(handle) || handle < 1 || handle > MAX_HANDLE || reserved) {
+      throw new UsageError('ERR_TENDRIL_BAD_HANDLE', `${String(number)} is not a handle for you: use a whole number from 1000 to ${String(MAX_HANDLE)}, or none for a random one; ${String(FIRST_RESERVED_HANDLE)} to ${String(LAST_RESERVED_HANDLE)} are the library's`);
+    }
     const known = this.#mailboxes.get(handle);
     if (known?.open === true) return known as Mailbox<T>;
     const mailbox = new Mailbox<T>(this.#scope, this.id, handle, options, () => {
@@ -101,6 +107,7 @@ export class Context implements Callable, Wired {
       contextId: this.id,
       name: this.name,
       ready: true,
+      chains: this.failedChains,
       whenReady: (go) => {
         go();
         return undefined;

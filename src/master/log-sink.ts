@@ -1,5 +1,6 @@
 import { Subject } from 'rxjs';
 import type { Observable } from 'rxjs';
+import { guarded } from '../core/mailbox/guarded-observable.ts';
 import { LOG_LEVELS } from '../core/config.ts';
 import type { LogLevel } from '../core/config.ts';
 
@@ -27,7 +28,7 @@ export class LogSink {
   readonly records: Observable<LogRecord>;
   readonly level: LogLevel;
   readonly #records = new Subject<LogRecord>();
-  readonly #report: (error: unknown) => void;
+  readonly #report: (error: unknown, where: string) => void;
   #logger: Logger | undefined;
   #loading: Promise<void> | undefined;
   #waiting: LogRecord[] = [];
@@ -36,8 +37,8 @@ export class LogSink {
    * @param logger - false for none; undefined for winston on stderr, loaded with the first record (it takes 0.1 s)
    * @param report - told when a logger throws
    */
-  constructor(logger: Logger | false | undefined, level: LogLevel, report: (error: unknown) => void) {
-    this.records = this.#records.asObservable();
+  constructor(logger: Logger | false | undefined, level: LogLevel, report: (error: unknown, where: string) => void) {
+    this.records = guarded(this.#records, report, 'subscriber of the log');
     this.level = level;
     this.#report = report;
     if (logger === false) this.#logger = { log: () => undefined };
@@ -63,7 +64,7 @@ export class LogSink {
     try {
       logger.log(level, message, meta);
     } catch (error) {
-      this.#report(error);
+      this.#report(error, 'the logger');
     }
   }
 

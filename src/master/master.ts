@@ -31,6 +31,7 @@ import { LogSink } from './log-sink.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import { findFunction } from './modules/function-finder.ts';
 import { ModuleResponder } from './modules/responder.ts';
+import { RateLimit } from '../core/log/rate-limit.ts';
 
 /** Options of a master. */
 export interface MasterOptions {
@@ -87,13 +88,16 @@ export class Master implements AsyncDisposable {
   readonly #sink: LogSink;
   readonly #responder: ModuleResponder;
   readonly #trace: TraceLevel;
+  readonly #endTrace: () => void;
+  /** A hostile context must not fill the log. */
+  readonly #dropLog = new RateLimit(20, 10_000);
   #stopping: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
     checkOptions(options);
     this.#options = options;
     this.#trace = options.trace ?? traceFromEnvironment();
-    traceTo(this.#trace, 'master');
+    this.#endTrace = traceTo(this.#trace, 'master');
     this.broker = options.broker ?? new NodeBroker();
     this.router = new Router(this.broker, { id: 0, parentIds: [], maxMessageSize: options.maxMessageSize ?? DEFAULT_MAX_MESSAGE_SIZE });
     this.#scope = {
@@ -102,8 +106,9 @@ export class Master implements AsyncDisposable {
       find: findFunction,
     };
     this.self = new Context(this.#scope, 0, 'self');
-    this.#sink = new LogSink(options.logger, options.logLevel ?? 'info', (error) => {
-      process.emitWarning(`the logger failed: ${String(error)}`, 'TendrilWarning');
+    this.#sink = new LogSink(options.logger, options.logLevel ?? 'info', (error, where) => {
+      // Not by the log: it is the log that fails.
+      process.emitWarning(`${where} failed: ${String(error)}`, 'TendrilWarning');
     });
     this.logs = this.#sink.records;
     this.#responder = new ModuleResponder(this.router);
@@ -132,6 +137,7 @@ export class Master implements AsyncDisposable {
     this.#stopping ??= (async () => {
       await Promise.all(this.contexts.map((context) => context.shutdown()));
       this.router.close();
+      this.#endTrace();
       await this.#sink.flush();
     })();
     return this.#stopping;
@@ -183,11 +189,12 @@ export class Master implements AsyncDisposable {
 
   /** A profile is one text on a handle of its own, sent by the context that it is of. */
   #takeProfile(context: ConnectedContext, take: (profile: string) => void): void {
-    context.handle(PROFILE).subscribe({
-      next: (profile) => {
+    this.router.addConversation(context.id, PROFILE, {
+      deliver: (message) => {
+        this.router.removeConversation(context.id, PROFILE);
+        const profile = message.replyTo === IS_DEAD ? undefined : decodeValue(message.data, message.tail);
         if (typeof profile === 'string') take(profile);
       },
-      error: () => undefined,
     });
   }
 
@@ -218,7 +225,7 @@ export class Master implements AsyncDisposable {
       this.#own('error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
     this.router.events.subscribe((event) => {
-      if (event.type === 'message-dropped') this.#own('warn', `dropped a message of context ${String(event.srcId)}: ${event.why}`);
+      if (event.type === 'message-dropped' && this.#dropLog.admits(this.broker.now())) this.#own('warn', `dropped a message of context ${String(event.srcId)}: ${event.why}`);
       if (event.type === 'message-refused') this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
     });
   }

@@ -6,6 +6,8 @@ import type { ContextScope } from '../core/context.ts';
 import { ChannelError, ShutdownError } from '../core/errors.ts';
 import type { CallTarget } from '../core/call/invoke.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
+import { guarded } from '../core/mailbox/guarded-observable.ts';
+import type { Mailbox, MailboxOptions } from '../core/mailbox/mailbox.ts';
 import { Stream } from '../core/routing/stream.ts';
 import { KILL_AFTER_MS } from '../core/shutdown.ts';
 import { LineSplitter } from '../core/stdio/lines.ts';
@@ -65,8 +67,9 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     const { router } = scope;
     this.#scope = scope;
     this.#plan = plan;
-    this.connected = this.#connected.asObservable();
-    this.closed = this.#closed.asObservable();
+    const { report } = router.broker;
+    this.connected = guarded(this.#connected, report, `subscriber of ${this.name}.connected`);
+    this.closed = guarded(this.#closed, report, `subscriber of ${this.name}.closed`);
     this.#stream = new Stream(router.broker, this.id, router.maxMessageSize);
     router.table.add(this.id, this.#stream);
     // Before the router hears of it: at an orderly end conversations complete, where the router would fail them.
@@ -82,6 +85,13 @@ export class ConnectedContext extends Context implements AsyncDisposable {
         this.#fail(error as Error);
       },
     }));
+  }
+
+  override handle<T>(number?: number, options?: MailboxOptions): Mailbox<T> {
+    const mailbox = super.handle<T>(number, options);
+    // Nobody is there to answer or to end it.
+    if (this.#failure) mailbox.fail(this.#failure instanceof ChannelError ? this.#failure : new ChannelError('respondent-gone', this.#failure.message));
+    return mailbox;
   }
 
   /** Bytes queued for the context but not taken by the operating system yet. */
@@ -122,6 +132,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
       get ready() {
         return ready();
       },
+      chains: this.failedChains,
       contextId: this.id,
       name: this.name,
       whenReady: (go, fail) => {

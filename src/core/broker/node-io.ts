@@ -111,19 +111,30 @@ export class FdLink implements Link {
   readonly #reader: Socket;
   readonly #writer: Socket;
 
-  constructor(readFd: number, writeFd: number, readBufferSize: number = DEFAULT_READ_BUFFER_SIZE) {
+  /** Chunks are not wanted for now: {@link FdLink.stopReading}. */
+  #stopped: boolean;
+  #delivering = false;
+
+  /** @param stopped - begin without reading, until {@link FdLink.resumeReading} */
+  constructor(readFd: number, writeFd: number, readBufferSize: number = DEFAULT_READ_BUFFER_SIZE, stopped = false) {
     let deliver: (chunk: Uint8Array) => void = ignore;
+    this.#stopped = stopped;
     // `onread` is an option of the constructor that the type declarations only list for connect().
     const options = {
       fd: readFd,
       readable: true,
       writable: false,
       allowHalfOpen: true,
+      // Else the constructor begins to read, and what came before there is a subscriber would be lost.
+      pauseOnCreate: true,
       onread: {
         buffer: Buffer.allocUnsafeSlow(readBufferSize),
         callback: (length: number, buffer: Uint8Array) => {
+          this.#delivering = true;
           deliver(buffer.subarray(0, length));
-          return true;
+          this.#delivering = false;
+          // False stops the handle at once, at less cost than pause().
+          return !this.#stopped;
         },
       },
     };
@@ -144,7 +155,7 @@ export class FdLink implements Link {
         else subscriber.error(error);
       };
       this.#reader.on('end', onEnd).on('close', onEnd).on('error', onError);
-      this.#reader.resume();
+      if (!this.#stopped) this.#reader.resume();
       return () => {
         deliver = ignore;
         this.#reader.off('end', onEnd).off('close', onEnd).off('error', onError);
@@ -155,6 +166,18 @@ export class FdLink implements Link {
 
   get pendingBytes(): number {
     return this.#writer.writableLength;
+  }
+
+  /** Nothing is read any more until {@link FdLink.resumeReading}; not even what is on the way. */
+  stopReading(): void {
+    this.#stopped = true;
+    if (!this.#delivering) this.#reader.pause();
+  }
+
+  resumeReading(): void {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    this.#reader.resume();
   }
 
   /** True when nothing can be written any more. */

@@ -21,7 +21,7 @@ export function transferable(parts: readonly Uint8Array[], own: boolean): ArrayB
       joined.set(part, offset);
       offset += part.length;
     }
-    buffers.push(joined.buffer as ArrayBuffer);
+    buffers.push(joined.buffer);
     run = [];
     length = 0;
   };

@@ -1,4 +1,4 @@
-import { Observable, of } from 'rxjs';
+import { Observable, Subject, defer, of, take } from 'rxjs';
 import type { Subscriber } from 'rxjs';
 import { DEFAULT_READ_BUFFER_SIZE } from './broker.ts';
 import type { Broker, Link } from './broker.ts';
@@ -8,6 +8,8 @@ import type { Splitter } from './seeded.ts';
 export interface VirtualLinkOptions {
   /** How long bytes are on the way, in milliseconds; a function is asked for each write. Default 0. Order is kept. */
   readonly latencyMs?: number | (() => number);
+  /** How long the operating system leaves written bytes pending, their memory being read only then. Default 0: not at all. */
+  readonly takeMs?: number;
   /** Cuts, and joins, what was written into chunks. Default: all that is there, at most {@link readBufferSize}. */
   readonly split?: Splitter;
   /** Reads into one buffer that is overwritten after each delivery, so that a view that was kept shows. Default false. */
@@ -83,6 +85,10 @@ class Pipe {
   readonly volatile: boolean;
   readonly #broker: Broker;
   readonly #wire: VirtualLinks;
+  /** Bytes that are written, but not taken. */
+  pendingBytes = 0;
+  readonly #taken = new Subject<void>();
+  readonly #takeMs: number;
   readonly #split: Splitter;
   readonly #readBuffer: Buffer | undefined;
   readonly #readBufferSize: number;
@@ -101,18 +107,30 @@ class Pipe {
     this.#broker = broker;
     this.#wire = wire;
     this.#readBufferSize = options.readBufferSize ?? DEFAULT_READ_BUFFER_SIZE;
+    this.#takeMs = options.takeMs ?? 0;
     this.#split = options.split ?? ((available) => available);
     this.volatile = options.volatile ?? false;
     if (this.volatile) this.#readBuffer = Buffer.alloc(this.#readBufferSize);
   }
 
+  /** Emits once when nothing is pending. */
+  get drained(): Observable<void> {
+    return this.pendingBytes === 0 ? of(undefined) : this.#taken.pipe(take(1));
+  }
+
   write(parts: readonly Uint8Array[]): void {
-    if (!this.#writable) return;
-    // Copied at once: the writer may use its memory again.
-    const bytes = Buffer.concat(parts);
-    if (bytes.length === 0) return;
-    this.#arrive(() => {
-      this.#arrived = this.#arrived.length === 0 ? bytes : Buffer.concat([this.#arrived, bytes]);
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    if (!this.#writable || length === 0) return;
+    if (this.#takeMs === 0) {
+      this.#take(parts);
+      return;
+    }
+    this.pendingBytes += length;
+    this.#broker.after(this.#takeMs, () => {
+      if (this.pendingBytes === 0) return;
+      this.pendingBytes -= length;
+      this.#take(parts);
+      if (this.pendingBytes === 0) this.#taken.next();
     });
   }
 
@@ -120,9 +138,31 @@ class Pipe {
   end(): void {
     if (!this.#writable) return;
     this.#writable = false;
-    this.#arrive(() => {
-      this.#end = { error: undefined };
+    this.drained.subscribe(() => {
+      this.#arrive(() => {
+        this.#end = { error: undefined };
+      });
     });
+  }
+
+  /** The writing side has closed: what is pending is lost. */
+  abandon(): void {
+    this.#forget();
+    this.end();
+  }
+
+  /** Copies the bytes: the writer may use its memory again. */
+  #take(parts: readonly Uint8Array[]): void {
+    const bytes = Buffer.concat(parts);
+    this.#arrive(() => {
+      this.#arrived = this.#arrived.length === 0 ? bytes : Buffer.concat([this.#arrived, bytes]);
+    });
+  }
+
+  #forget(): void {
+    if (this.pendingBytes === 0) return;
+    this.pendingBytes = 0;
+    this.#taken.next();
   }
 
   /** The reading side has closed: what arrives goes nowhere. */
@@ -160,6 +200,7 @@ class Pipe {
 
   #finish(error: Error | undefined): void {
     this.#dropped = true;
+    this.#forget();
     this.#arrived = Buffer.alloc(0);
     this.#end = { error };
     this.#wake();
@@ -204,8 +245,7 @@ class Pipe {
 class End implements Link {
   readonly chunks: Observable<Uint8Array>;
   readonly volatile: boolean;
-  readonly pendingBytes = 0;
-  readonly drained: Observable<void> = of(undefined);
+  readonly drained: Observable<void>;
   readonly #input: Pipe;
   readonly #output: Pipe;
 
@@ -213,7 +253,12 @@ class End implements Link {
     this.#input = input;
     this.#output = output;
     this.volatile = input.volatile;
+    this.drained = defer(() => output.drained);
     this.chunks = new Observable((subscriber) => input.subscribe(subscriber));
+  }
+
+  get pendingBytes(): number {
+    return this.#output.pendingBytes;
   }
 
   write(parts: readonly Uint8Array[]): void {
@@ -225,7 +270,7 @@ class End implements Link {
   }
 
   destroy(): void {
-    this.#output.end();
+    this.#output.abandon();
     this.#input.drop();
   }
 }

@@ -38,6 +38,11 @@ export class Dispatcher implements ExecutionOwner {
     scope.router.addHandler(CALL_CONTROL, { policy: hasParentAuthority, deliver: (message) => { this.#onControl(message); } });
   }
 
+  /** Whether user code is under way, or its asynchronous work. */
+  get occupied(): boolean {
+    return this.#running.size > 0 || this.#lingering > 0;
+  }
+
   /** Calls under way. */
   get size(): number {
     return this.#running.size;

@@ -20,6 +20,8 @@ export interface CallTarget {
   readonly ready: boolean;
   /** Runs `go` as soon as the context can take messages, or `fail` when it never will. The result withdraws both. */
   whenReady(go: () => void, fail: (error: Error) => void): (() => void) | undefined;
+  /** Chains that have failed on this side, by their names. */
+  readonly chains: Map<string, Error>;
   /** Sends what the function needs there ahead of the call, such as its module. Throws when it cannot be found. */
   prepare(ref: FunctionRef): void;
 }
@@ -104,6 +106,11 @@ class Invocation<T> implements Handler, Unsubscribable {
   #send(): void {
     const { target, chain, args } = this.#spec;
     const { router } = this.#scope;
+    const failed = chain === null ? undefined : target.chains.get(chain);
+    if (failed !== undefined) {
+      this.#settle(failed);
+      return;
+    }
     try {
       const ref = this.#spec.ref();
       target.prepare(ref);
@@ -113,14 +120,18 @@ class Invocation<T> implements Handler, Unsubscribable {
       router.addHandler(this.#handle, this);
       router.send({ dstId: target.contextId, srcId: router.id, handle: CALL_FUNCTION, replyTo: this.#handle, data, ...(tail && { tail }) });
     } catch (error) {
-      this.#settled = true;
-      this.#subscriber.error(error);
+      // The other side never hears of this call, so that its chain fails here.
+      if (chain !== null) target.chains.set(chain, error as Error);
+      this.#settle(error as Error);
     }
   }
 
   deliver(message: Message): void {
     if (message.replyTo === IS_DEAD) {
-      this.#settle(deadError(message.data));
+      const error = deadError(message.data);
+      // The callee is there and goes on; only one of its values could not be sent.
+      if (error.reason === 'too-large') this.#control([this.#handle, CONTROL_CANCEL]);
+      this.#settle(error);
       return;
     }
     let reply: Reply;

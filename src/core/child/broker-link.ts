@@ -22,7 +22,7 @@ export class BrokerLink implements Link {
   constructor(state: SharedState, broker: Broker, readBufferSize: number) {
     this.#state = state;
     this.#broker = broker;
-    this.#fds = new FdLink(READ_FD, WRITE_FD, readBufferSize);
+    this.#fds = new FdLink(READ_FD, WRITE_FD, readBufferSize, true);
     this.chunks = this.#fds.chunks;
     this.drained = new Observable((subscriber) => {
       if (this.#queued === 0 && !this.#writing) {
@@ -49,6 +49,15 @@ export class BrokerLink implements Link {
       this.#queued += part.length;
     }
     this.#begin();
+  }
+
+  /** See FdLink; a new link does not read. */
+  stopReading(): void {
+    this.#fds.stopReading();
+  }
+
+  resumeReading(): void {
+    this.#fds.resumeReading();
   }
 
   end(): void {

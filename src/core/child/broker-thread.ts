@@ -4,14 +4,17 @@ import { NodeBroker } from '../broker/node-broker.ts';
 import { PortLink } from '../broker/port-link.ts';
 import type { ChildConfig } from '../config.ts';
 import { LogForwarder } from '../log/forwarder.ts';
+import { RateLimit } from '../log/rate-limit.ts';
 import { hasParentAuthority } from '../mailbox/policy.ts';
 import { Router } from '../routing/router.ts';
 import { Stream } from '../routing/stream.ts';
 import type { Message } from '../wire/frame.ts';
 import { HUNG_AFTER_MS, endProcess, shutdownChildren } from '../shutdown.ts';
 import { SHUTDOWN } from '../wire/handles.ts';
+import { BrokerLease } from './broker-lease.ts';
 import { BrokerLink } from './broker-link.ts';
 import { SharedState } from './shared-state.ts';
+import type { MainControl } from './thread-control.ts';
 import { traceTo } from '../log/trace.ts';
 
 /** What the main thread hands to the broker thread. */
@@ -19,15 +22,11 @@ export interface BrokerThreadData {
   readonly config: ChildConfig;
   readonly memory: SharedArrayBuffer;
   readonly port: MessagePort;
-  /** Bytes that the main thread has read but not handled. */
-  readonly unread: Uint8Array;
 }
-
-/** What the threads tell each other beside frames. */
-export type ThreadControl = 'flush' | 'finished';
 
 /** Drops that are logged; a hostile peer must not fill the log. */
 const MAX_LOGGED_DROPS = 20;
+const LOGGED_DROPS_MS = 10_000;
 
 /**
  * The broker thread of a child: owns the descriptors, routes, and ends the process. It goes on doing so while user code
@@ -40,24 +39,30 @@ export class BrokerThread {
   readonly #main: Stream;
   readonly #state: SharedState;
   readonly #config: ChildConfig;
-  readonly #unread: Uint8Array;
   readonly #port: MessagePort;
+  readonly #link: BrokerLink;
+  readonly #lease: BrokerLease;
   /** Chunks of the main thread's that are routed but perhaps not written. */
   #chunks = 0;
   #ending = false;
 
-  constructor({ config, memory, port, unread }: BrokerThreadData) {
+  constructor({ config, memory, port }: BrokerThreadData) {
     this.#config = config;
-    this.#unread = unread;
     this.#state = new SharedState(memory);
     this.#router = new Router(this.#broker, config);
     this.#parent = new Stream(this.#broker, config.parentIds[0] ?? 0, config.maxMessageSize);
     this.#main = new Stream(this.#broker, config.id, config.maxMessageSize);
     this.#port = port;
+    this.#link = new BrokerLink(this.#state, this.#broker, config.readBufferSize);
+    this.#lease = new BrokerLease(this.#state, this.#broker, this.#link, this.#parent, (control) => {
+      // Behind everything that was read for the main thread.
+      this.#main.flush();
+      port.postMessage(control);
+    });
     traceTo(config.trace, 'broker');
   }
 
-  /** Takes over what the main thread has stopped to read. */
+  /** Begins to route, and to look after the main thread. */
   start(): void {
     const { table } = this.#router;
     table.parent = this.#parent;
@@ -70,13 +75,13 @@ export class BrokerThread {
     this.#router.add(this.#main);
     this.#router.add(this.#parent);
     const fromMain = new PortLink(this.#port, true, (control) => {
-      this.#onControl(control as ThreadControl);
+      this.#onControl(control as MainControl);
     });
-    // The main stream first: what is unread may be for it.
     this.#router.open(this.#main, fromMain, undefined, (batch) => {
       this.#fromMain(batch);
     });
-    this.#router.open(this.#parent, new BrokerLink(this.#state, this.#broker, this.#config.readBufferSize), this.#unread);
+    this.#router.open(this.#parent, this.#link);
+    this.#lease.start();
   }
 
   /** Routes a chunk of the main thread's, and lets it write by itself again when that is written. */
@@ -101,18 +106,19 @@ export class BrokerThread {
     const log = new LogForwarder(this.#router, this.#config.parentIds.at(-1) ?? 0, this.#config.logLevel, () => {
       this.#parent.flush();
     });
-    let drops = 0;
+    const limit = new RateLimit(MAX_LOGGED_DROPS, LOGGED_DROPS_MS);
     this.#router.events.subscribe((event) => {
-      if (event.type === 'message-dropped' && drops++ < MAX_LOGGED_DROPS) log.record('tendril', 'warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
+      if (event.type === 'message-dropped' && limit.admits(this.#broker.now())) log.record('tendril', 'warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
     });
     this.#broker.faults.subscribe(({ error, where }) => {
       log.record('tendril', 'error', `${where}: ${String(error)}`);
     });
   }
 
-  #onControl(control: ThreadControl): void {
-    this.#main.flush();
+  #onControl(control: MainControl): void {
+    if (this.#lease.onControl(control)) return;
     if (control === 'finished') this.#finish();
+    else if (control === 'shutdown') this.#shutdown();
     else this.#parent.drained.subscribe(() => {
       this.#state.flushed();
     });

@@ -24,6 +24,11 @@ export function run(core: Uint8Array, thread?: BrokerThreadData): void {
   const [frame] = new FrameDecoder().push(Buffer.concat([header, readFully(header.readUInt32BE(12))]), false);
   const config = decodeValue(frame?.data ?? header) as ChildConfig;
   new MainThread(core, config).start(() => {
-    writeFully(Buffer.from('EC1;'));
+    try {
+      writeFully(Buffer.from('EC1;'));
+    } catch {
+      // The parent has gone meanwhile, and nobody is left to be told.
+      process.exit(1);
+    }
   });
 }

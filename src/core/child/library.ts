@@ -1,6 +1,6 @@
 import type { CallTracker, CurrentCall } from '../call/current-call.ts';
 import { UsageError } from '../errors.ts';
-import { ChannelError, DecodeError, EncodeError, ShutdownError, TendrilError } from '../errors.ts';
+import { ChannelError, DecodeError, EncodeError, FrameTooLargeError, ShutdownError, TendrilError } from '../errors.ts';
 import { Context, createReviver } from '../context.ts';
 import type { ContextScope } from '../context.ts';
 import type { LogForwarder } from '../log/forwarder.ts';
@@ -56,6 +56,7 @@ export function childLibrary(contexts: ChildContexts, log: LogForwarder, tracker
     Context,
     DecodeError,
     EncodeError,
+    FrameTooLargeError,
     Mailbox,
     Secret,
     Sender,

@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs';
 import { Observable } from 'rxjs';
 import type { Subscription } from 'rxjs';
 import type { Link } from '../broker/broker.ts';
@@ -5,7 +6,7 @@ import { FdLink } from '../broker/node-io.ts';
 import type { PortLink } from '../broker/port-link.ts';
 import type { Message } from '../wire/frame.ts';
 import { READ_FD, writeFully, writeOrNothing } from './fds.ts';
-import { SharedState } from './shared-state.ts';
+import { Reader, SharedState } from './shared-state.ts';
 
 /** Bytes up to which a batch is written by the main thread itself; more would keep user code waiting for the parent. */
 const DIRECT_BYTES: number = 64 * 1024;
@@ -13,9 +14,9 @@ const DIRECT_BYTES: number = 64 * 1024;
 /**
  * The main thread's link to the parent.
  *
- * It reads the descriptor itself until the broker thread takes that over, for good. It writes small batches to the
- * descriptor itself at any time, which saves a thread hop: under a lock, whole frames only, and never past a batch that
- * it has posted to the broker thread (docs/decisions.md, D-011). Everything else goes through the broker thread.
+ * What it reads comes from the descriptor or from the broker thread: {@link MainLease} says when. It writes small batches
+ * to the descriptor by itself, which saves a thread hop: under a lock, whole frames only, and never past a batch that it
+ * has posted to the broker thread (docs/decisions.md, D-011). Everything else goes through the broker thread.
  */
 export class MainLink implements Link {
   readonly chunks: Observable<Uint8Array>;
@@ -30,6 +31,7 @@ export class MainLink implements Link {
   #deliver: (chunk: Uint8Array) => void = () => undefined;
   #complete: () => void = () => undefined;
   #reading: Subscription | undefined;
+  #posted: Subscription | undefined;
   #port: PortLink | undefined;
   #broken = false;
 
@@ -48,21 +50,64 @@ export class MainLink implements Link {
       this.#complete = () => {
         subscriber.complete();
       };
-      this.#read(this.#fds);
-      return () => this.#reading?.unsubscribe();
+      const complete = (): void => {
+        this.#complete();
+      };
+      this.#reading = this.#fds.chunks.subscribe({
+        next: (chunk) => {
+          if (this.#port !== undefined && this.#state.reader !== Reader.main) this.stolen();
+          this.volatile = true;
+          this.#deliver(chunk);
+        },
+        error: complete,
+        complete,
+      });
+      return () => {
+        this.destroy();
+      };
     });
   }
 
-  /** Stops reading the descriptor. Nothing more is read from it in this thread. */
-  stopReading(): void {
-    this.#reading?.unsubscribe();
+  /** True while a chunk is delivered that this thread has read from the descriptor. */
+  get own(): boolean {
+    return this.volatile;
   }
 
-  /** From now on what arrives comes from the broker thread. */
-  handOver(port: PortLink): void {
+  /** From now on there is a broker thread, and what it has read arrives too. */
+  join(port: PortLink): void {
     this.#port = port;
+    this.#posted = port.chunks.subscribe({
+      next: (chunk) => {
+        this.feed(chunk);
+      },
+      complete: () => {
+        this.#complete();
+      },
+    });
+  }
+
+  /** Takes bytes that this thread has not read. They may be kept. */
+  feed(bytes: Uint8Array): void {
     this.volatile = false;
-    this.#read(port);
+    this.#deliver(bytes);
+  }
+
+  /** Nothing is read from the descriptor until {@link MainLink.resumeReading}. */
+  stopReading(): void {
+    this.#fds.stopReading();
+  }
+
+  resumeReading(): void {
+    this.#fds.resumeReading();
+  }
+
+  /**
+   * Both threads have read: the order of what was read is lost. Can only happen when user code kept this thread from
+   * its loop for seconds, in a way that {@link MainLease} does not see coming. Ends the process.
+   */
+  stolen(): never {
+    writeSync(2, 'tendril: the main thread was away for too long and came back while the broker thread read in its place\n');
+    process.exit(70);
   }
 
   note(message: Message): void {
@@ -93,19 +138,7 @@ export class MainLink implements Link {
 
   destroy(): void {
     this.#reading?.unsubscribe();
-  }
-
-  #read(source: Link): void {
-    const complete = (): void => {
-      this.#complete();
-    };
-    this.#reading = source.chunks.subscribe({
-      next: (chunk) => {
-        this.#deliver(chunk);
-      },
-      error: complete,
-      complete,
-    });
+    this.#posted?.unsubscribe();
   }
 
   /** Runs `write` under the lock; false when the other thread has it, or when it wrote nothing. */

@@ -16,12 +16,14 @@ import { LINGER_MS, endProcess } from '../shutdown.ts';
 import { captureStdio } from '../stdio/capture.ts';
 import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
-import { IS_DEAD, encodeFrame } from '../wire/frame.ts';
+import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { CALL_FUNCTION, LOAD_MODULE, PROFILE, SHUTDOWN } from '../wire/handles.ts';
 import { encodeValue } from '../wire/values.ts';
 import { MainLink } from './main-link.ts';
-import type { BrokerThreadData, ThreadControl } from './broker-thread.ts';
+import type { BrokerThreadData } from './broker-thread.ts';
+import { MainLease } from './main-lease.ts';
+import type { BrokerControl, MainControl } from './thread-control.ts';
 import { childContexts, childLibrary } from './library.ts';
 import { SharedState } from './shared-state.ts';
 import { traceTo } from '../log/trace.ts';
@@ -31,8 +33,8 @@ const WORKER_SOURCE =
   "const{workerData:w}=require('worker_threads');require('vm').runInThisContext(require('zlib').inflateRawSync(w.core)+'',{filename:'tendril-core'})(require,w.core,w.data)";
 
 /**
- * The main thread of a child: runs user code. Until the first call it also serves the parent's stream by itself; then it
- * starts the broker thread and hands the descriptors over for good (docs/decisions.md, D-010).
+ * The main thread of a child: runs user code. Until the first call it is alone; then it starts the broker thread, and both
+ * share the way to the parent (docs/decisions.md, D-010, D-011, D-024).
  */
 export class MainThread {
   readonly #core: Uint8Array;
@@ -48,7 +50,8 @@ export class MainThread {
   readonly #dispatcher: Dispatcher;
   readonly #flushStdio: () => void;
   #profiler: Session | undefined;
-  #port: { postMessage(control: ThreadControl): void } | undefined;
+  readonly #lease: MainLease;
+  #port: { postMessage(control: MainControl): void } | undefined;
   #uncaught: ErrorContent | undefined;
   #ending = false;
 
@@ -72,6 +75,16 @@ export class MainThread {
     this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#modules.resolve(ref), this.#tracker);
     this.#router.addHandler(LOAD_MODULE, { policy: hasParentAuthority, deliver: (message) => { this.#onLoadModule(message); } });
     this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: () => { this.#shutdown(); } });
+    this.#lease = new MainLease({
+      state: this.#state,
+      link: this.#link,
+      stream: this.#stream,
+      broker: this.#broker,
+      deliver: (batch) => {
+        this.#router.receive(batch, this.#stream);
+      },
+      occupied: () => this.#dispatcher.occupied,
+    });
     this.#broker.faults.subscribe(({ error, where }) => {
       this.#log.record('tendril', 'error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
@@ -85,6 +98,10 @@ export class MainThread {
       const [name, message, stack, code, cause] = errorContent(error);
       this.#uncaught = [name, message, stack, 'ERR_TENDRIL_UNCAUGHT', [name, message, stack, code, cause]];
       this.#log.record('tendril', 'error', `uncaught: ${stack}`);
+      // A handler of the user's may keep the process alive; what ends it later is another story.
+      this.#broker.after(0, () => {
+        this.#uncaught = undefined;
+      });
     });
     process.on('exit', (code) => {
       this.#onExit(code);
@@ -99,21 +116,15 @@ export class MainThread {
   }
 
   #receive(batch: readonly Message[]): void {
-    const call = this.#port === undefined ? batch.findIndex((message) => message.handle === CALL_FUNCTION && message.dstId === this.#config.id) : -1;
-    if (call < 0) {
-      this.#router.receive(batch, this.#stream);
-      return;
-    }
-    // User code is about to run, and may never return: from here on someone else must read.
-    this.#link.stopReading();
-    const rest = batch.slice(call + 1).map(encodeFrame);
-    this.#startBrokerThread(Buffer.concat([...rest, this.#stream.takeRemainder()]));
-    this.#router.receive(batch.slice(0, call + 1), this.#stream);
+    // User code is about to run, and may never return: someone must be there to notice.
+    if (this.#port === undefined && batch.some(({ handle }) => handle === CALL_FUNCTION)) this.#startBrokerThread();
+    if (this.#link.own) this.#lease.receiveOwn(batch);
+    else this.#lease.receivePosted(batch);
   }
 
-  #startBrokerThread(unread: Uint8Array): void {
+  #startBrokerThread(): void {
     const { port1, port2 } = new MessageChannel();
-    const data: BrokerThreadData = { config: this.#config, memory: this.#state.memory, port: port2, unread };
+    const data: BrokerThreadData = { config: this.#config, memory: this.#state.memory, port: port2 };
     const worker = new Worker(WORKER_SOURCE, { eval: true, execArgv: [], stdout: false, stderr: false, workerData: { core: this.#core, data }, transferList: [port2] });
     worker.on('error', (error) => {
       writeSync(2, `tendril: the broker thread failed: ${String(error)}\n`);
@@ -121,7 +132,12 @@ export class MainThread {
     });
     this.#port = port1;
     this.#router.table.twin = this.#stream;
-    this.#link.handOver(new PortLink(port1, false, () => undefined));
+    this.#link.join(new PortLink(port1, false, (control) => {
+      this.#lease.onControl(control as BrokerControl);
+    }));
+    this.#lease.start((control) => {
+      port1.postMessage(control);
+    });
   }
 
   #onLoadModule(message: Message): void {
@@ -132,6 +148,8 @@ export class MainThread {
     if (this.#ending) return;
     this.#ending = true;
     this.#state.answer();
+    // It may have been us who saw the end of the parent.
+    this.#port?.postMessage('shutdown');
     let finished = false;
     const finish = (): void => {
       if (finished) return;

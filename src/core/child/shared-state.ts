@@ -3,7 +3,11 @@ const WRITER = 0;
 const ANSWERED = 1;
 const FLUSHED = 2;
 const POSTED = 3;
-const WORDS = 4;
+const READER = 4;
+const DISPATCHES = 5;
+const ASLEEP = 6;
+const PONGS = 7;
+const WORDS = 8;
 
 /** Who is writing to the parent's descriptor. */
 const NOBODY = 0;
@@ -13,9 +17,22 @@ const BROKER = 2;
 /** One of the two threads. */
 export type Thread = typeof MAIN | typeof BROKER;
 
+/** Who reads the parent's descriptor (docs/decisions.md, D-024). */
+export const Reader = {
+  /** The main thread, and no user code can run but by what it reads. */
+  main: 0,
+  /** Nobody: the main thread runs user code for what it has read. The broker thread takes over when that takes long. */
+  busy: 1,
+  /** The broker thread. */
+  broker: 2,
+  /** Nobody: the broker thread has offered the descriptor to the main thread. */
+  given: 3,
+} as const;
+export type ReaderState = (typeof Reader)[keyof typeof Reader];
+
 /**
- * What the two threads of a child agree on without messages, because one of them may hang: who writes to the parent,
- * and how far a shutdown is.
+ * What the two threads of a child agree on without messages, because one of them may hang: who reads from the parent, who
+ * writes to it, and how far a shutdown is.
  */
 export class SharedState {
   static readonly main: Thread = MAIN;
@@ -51,6 +68,42 @@ export class SharedState {
   /** True when nothing that the main thread has posted is still to be written: only then may it write past the other. */
   get nothingPosted(): boolean {
     return Atomics.load(this.#words, POSTED) === 0;
+  }
+
+  get reader(): ReaderState {
+    return Atomics.load(this.#words, READER) as ReaderState;
+  }
+
+  /** Changes who reads; false, and nothing changes, when it is not `from` any more. */
+  moveReader(from: ReaderState, to: ReaderState): boolean {
+    return Atomics.compareExchange(this.#words, READER, from, to) === from;
+  }
+
+  /** Main thread: user code is about to run for what was read. */
+  countDispatch(): void {
+    Atomics.add(this.#words, DISPATCHES, 1);
+  }
+
+  get dispatches(): number {
+    return Atomics.load(this.#words, DISPATCHES);
+  }
+
+  /** Broker thread: whether it looks often enough to see that the main thread is stuck. */
+  setAsleep(asleep: boolean): void {
+    Atomics.store(this.#words, ASLEEP, asleep ? 1 : 0);
+  }
+
+  get asleep(): boolean {
+    return Atomics.load(this.#words, ASLEEP) === 1;
+  }
+
+  /** Main thread: its loop turns. */
+  pong(): void {
+    Atomics.add(this.#words, PONGS, 1);
+  }
+
+  get pongs(): number {
+    return Atomics.load(this.#words, PONGS);
   }
 
   /** Main thread: SHUTDOWN was seen. */

@@ -61,7 +61,10 @@ export class ModuleStore {
   resolve(ref: FunctionRef): (...args: unknown[]) => unknown {
     // Two maps, because joining the names for one key would cost every call.
     let functions = this.#functions.get(ref.module);
-    if (functions === undefined) this.#functions.set(ref.module, (functions = new Map()));
+    if (functions === undefined) {
+      functions = new Map();
+      this.#functions.set(ref.module, functions);
+    }
     const key = ref.className === null ? ref.name : `${ref.className}.${ref.name}`;
     let found = functions.get(key);
     if (found === undefined) functions.set(key, (found = this.#find(ref)));

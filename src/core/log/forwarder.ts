@@ -3,6 +3,7 @@ import type { LogLevel } from '../config.ts';
 import type { Router } from '../routing/router.ts';
 import { FORWARD_LOG } from '../wire/handles.ts';
 import { encodeValue } from '../wire/values.ts';
+import { RateLimit } from './rate-limit.ts';
 
 /** Payload of FORWARD_LOG: which logger of the context, how urgent, the text. */
 export type LogContent = readonly [logger: string, level: LogLevel, text: string];
@@ -20,8 +21,7 @@ export class LogForwarder {
   readonly #masterId: number;
   readonly #rank: number;
   readonly #flush: () => void;
-  #windowStart = -Infinity;
-  #flushes = 0;
+  readonly #flushes = new RateLimit(FLUSHES_PER_WINDOW, FLUSH_WINDOW_MS);
 
   /** @param flush - writes what was sent: a record must not wait for the end of a turn that may never end */
   constructor(router: Router, masterId: number, level: LogLevel, flush: () => void) {
@@ -37,17 +37,8 @@ export class LogForwarder {
     const cut = text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)} ... [cut]`;
     const { data, tail } = encodeValue([logger, level, cut] satisfies LogContent);
     this.#router.send({ dstId: this.#masterId, srcId: this.#router.id, handle: FORWARD_LOG, replyTo: 0, data, ...(tail && { tail }) });
-    this.#flushSoon();
-  }
-
-  /** At once, as long as there are few records; a flood goes out in batches, for a write of its own costs each ten times more. */
-  #flushSoon(): void {
-    const now = this.#router.broker.now();
-    if (now - this.#windowStart > FLUSH_WINDOW_MS) {
-      this.#windowStart = now;
-      this.#flushes = 0;
-    }
-    if (this.#flushes++ < FLUSHES_PER_WINDOW) this.#flush();
+    // At once, as long as there are few records; a flood goes in batches, for a write of its own costs each ten times more.
+    if (this.#flushes.admits(this.#router.broker.now())) this.#flush();
   }
 
   error(text: string): void {

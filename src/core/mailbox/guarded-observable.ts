@@ -38,6 +38,11 @@ export class GuardedObservable<T> extends Observable<T> {
   }
 }
 
+/** A view of `source` whose subscribers harm only themselves. */
+export function guarded<T>(source: Observable<T>, report: Report, where: string): Observable<T> {
+  return new GuardedObservable<T>(report, where, (subscriber) => source.subscribe(subscriber));
+}
+
 /** Calls a user's observer; RxJS's own would raise what it throws as an uncaught exception. */
 // eslint-disable-next-line rxjs-x/no-subclass
 class GuardedSubscriber<T> extends Subscriber<T> {

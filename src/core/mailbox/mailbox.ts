@@ -61,7 +61,9 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
         scope.router.broker.report(error, where);
       },
       `subscriber of handle ${String(number)}`,
-      (subscriber) => this.#subscribe(subscriber),
+      (subscriber) => {
+        this.#subscribe(subscriber);
+      },
     );
     this.number = number;
     this.#scope = scope;
@@ -107,6 +109,16 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
     this.close();
   }
 
+  /** Fails the observable on this side. @internal */
+  fail(error: ChannelError): void {
+    this.#finish({ kind: 'error', error });
+  }
+
+  /** Whether others than the one context may send here, so that the number is ours alone. */
+  get #shared(): boolean {
+    return this.#contextId === this.#scope.router.id || this.#options.policy !== undefined;
+  }
+
   #register(): void {
     const { router } = this.#scope;
     const { policy } = this.#options;
@@ -116,7 +128,7 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
       },
       ...(policy && { policy }),
     };
-    if (this.#contextId === router.id) router.addHandler(this.number, handler);
+    if (this.#shared) router.addHandler(this.number, this.#contextId === router.id ? handler : { ...handler, respondent: this.#contextId });
     else router.addConversation(this.#contextId, this.number, handler);
     this.#registered = true;
   }
@@ -158,7 +170,7 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
     if (!this.#registered) return;
     const { router } = this.#scope;
     this.#registered = false;
-    if (this.#contextId === router.id) router.removeHandler(this.number);
+    if (this.#shared) router.removeHandler(this.number);
     else router.removeConversation(this.#contextId, this.number);
     if (this.#refusalHandle !== 0) router.removeHandler(this.#refusalHandle);
     this.#refusalHandle = 0;

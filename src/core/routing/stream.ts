@@ -33,6 +33,7 @@ export class Stream {
   readonly #closed = new AsyncSubject<Error | undefined>();
   readonly #broker: Broker;
   #link: Link | undefined;
+  #deliver: (batch: readonly Message[], from: Stream) => void = () => undefined;
   #waiting: (Waiting | Message)[] = [];
   readonly #batch = new OutBatch();
   readonly #decoder: FrameDecoder;
@@ -66,17 +67,13 @@ export class Stream {
       if ('go' in item) item.go();
       else this.send(item);
     }
-    if (first && first.length > 0) {
-      try {
-        deliver(this.#decoder.push(first, false), this);
-      } catch (error) {
-        this.disconnect(error as Error);
-        return;
-      }
-    }
+    this.#deliver = deliver;
+    if (first) this.feed(first);
+    if (this.#isEnded()) return;
     this.#reading = link.chunks.pipe(map((chunk) => this.#decoder.push(chunk, link.volatile))).subscribe({
       next: (batch) => {
         deliver(batch, this);
+        if (this.#decoder.failure) this.disconnect(this.#decoder.failure);
       },
       error: (error: unknown) => {
         this.disconnect(error as Error);
@@ -151,6 +148,24 @@ export class Stream {
   /** True when the peer has sent to `id`; forgets it. */
   forgetAddressed(id: number): boolean {
     return this.#egressIds.delete(id);
+  }
+
+  /** Takes bytes that were read elsewhere, in front of those that the link will give. */
+  feed(bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    let batch: readonly Message[];
+    try {
+      batch = this.#decoder.push(bytes, false);
+    } catch (error) {
+      this.disconnect(error as Error);
+      return;
+    }
+    this.#deliver(batch, this);
+  }
+
+  /** How many bytes of an incomplete message are held. */
+  get partialBytes(): number {
+    return this.#decoder.pending;
   }
 
   /** Bytes of an incomplete message, which are forgotten here: for handing the stream over to another thread. */

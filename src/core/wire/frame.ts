@@ -110,6 +110,7 @@ export class FrameDecoder {
   #have = 0;
   /** Whole length of the frame under way, or 0 while its header is not complete. */
   #want = 0;
+  #failure: FrameTooLargeError | undefined;
 
   constructor(maxMessageSize: number = DEFAULT_MAX_MESSAGE_SIZE) {
     this.#maxMessageSize = maxMessageSize;
@@ -122,6 +123,7 @@ export class FrameDecoder {
    * @param volatile - true when `chunk` is only valid during this call (a reused read buffer): then what is kept is copied
    */
   push(chunk: Uint8Array, volatile: boolean): Message[] {
+    if (this.#failure) throw this.#failure;
     const messages: Message[] = [];
     const source = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     let offset = 0;
@@ -133,6 +135,12 @@ export class FrameDecoder {
     let runStart = offset;
     while (source.length - offset >= HEADER_LENGTH) {
       const length = source.readUInt32BE(offset + 12);
+      if (length > this.#maxMessageSize && (offset > runStart || messages.length > 0)) {
+        // What came before it is not to be lost.
+        this.#failure = new FrameTooLargeError(length, this.#maxMessageSize);
+        this.#run(source, runStart, offset, volatile, messages);
+        return messages;
+      }
       this.#check(length);
       const end = offset + HEADER_LENGTH + length;
       if (end > source.length) break;
@@ -155,6 +163,11 @@ export class FrameDecoder {
     const rest = Buffer.from(this.#partial.subarray(0, this.#have));
     this.#reset();
     return rest;
+  }
+
+  /** Why nothing more can be decoded, when good messages came before the bad one; otherwise `push` throws at once. */
+  get failure(): FrameTooLargeError | undefined {
+    return this.#failure;
   }
 
   /** How many bytes of an incomplete frame are held. */

@@ -18,5 +18,9 @@ export const CALL_CONTROL = 114;
 /** Child to master: its CPU profile, as its last message. Ours. */
 export const PROFILE = 115;
 
+/** The numbers that are the library's, now or later. */
+export const FIRST_RESERVED_HANDLE = 100;
+export const LAST_RESERVED_HANDLE = 999;
+
 /** First number that a dynamic handle can have; those below are reserved for well-known handles and users. */
 export const FIRST_DYNAMIC_HANDLE = 0x1000_0000;

@@ -6,8 +6,8 @@ import { ConnectError } from '../connection/connect-error.ts';
 import type { ConnectPhase } from '../connection/connect-error.ts';
 import type { ExitStatus, Transport } from '../connection/transport.ts';
 
-/** The oldest major version of Node that a child can run on. */
-const OLDEST_NODE = 20;
+/** The oldest version of Node that a child can run on. */
+const OLDEST_NODE = [20, 19] as const;
 /** Bytes of noise (banners, echoes) that may come before the marker. */
 const MAX_NOISE: number = 64 * 1024;
 /** Characters of output that are kept for an error. */
@@ -15,7 +15,7 @@ const MAX_OUTPUT = 4096;
 /** How long the end of a failed process and its last output are waited for. */
 const LAST_WORDS_MS = 1000;
 
-const FIRST_MARKER = /EC0 (v(\d+)[^;\s]{0,64});/;
+const FIRST_MARKER = /EC0 (v(\d+)\.(\d+)[^;\s]{0,64});/;
 const SECOND_MARKER = 'EC1;';
 
 /** What a boot came to. */
@@ -76,8 +76,8 @@ export function handshake(transport: Transport, options: HandshakeOptions, broke
           return;
         }
         nodeVersion = found[1] ?? '';
-        if (Number(found[2]) < OLDEST_NODE) {
-          subscriber.error(new ConnectError('NODE_TOO_OLD', `the target has Node ${nodeVersion}; at least ${String(OLDEST_NODE)} is needed: install it there, or give nodePath`, { phase, output: said() }));
+        if (isOlder(Number(found[2]), Number(found[3]))) {
+          subscriber.error(new ConnectError('NODE_TOO_OLD', `the target has Node ${nodeVersion}; at least ${OLDEST_NODE.join('.')} is needed: install it there, or give nodePath`, { phase, output: said() }));
           return;
         }
         received = received.slice(found.index + found[0].length);
@@ -112,4 +112,9 @@ export function handshake(transport: Transport, options: HandshakeOptions, broke
     if (options.eager) send();
     return subscription;
   });
+}
+
+function isOlder(major: number, minor: number): boolean {
+  const [oldestMajor, oldestMinor] = OLDEST_NODE;
+  return major < oldestMajor || (major === oldestMajor && minor < oldestMinor);
 }
