@@ -201,7 +201,7 @@ describe('a local child', () => {
     length.writeUInt32BE(packed.length);
     let received = '';
     fromChild.on('data', (bytes: Buffer) => (received += bytes.toString()));
-    for (const byte of Buffer.concat([length, packed])) {
+    for (const byte of Buffer.concat([length, packed, Buffer.alloc(4)])) {
       toChild.write(Buffer.of(byte));
       await new Promise((resolve) => setImmediate(resolve));
     }

@@ -24,8 +24,9 @@ const { outputFiles } = await build({
   legalComments: 'none',
 });
 const source = outputFiles[0].text;
-// The first stage calls this with `require` and the compressed core; the broker thread adds what it is to do.
-const wrapped = `(function(require,core,thread){var module={exports:{}},exports=module.exports;${source};module.exports.run(core,thread)})`;
+// The first stage calls this with `require` and the compressed core; the broker thread adds what it is to do. With null
+// nothing runs: so a master warms the code that it makes a code cache of.
+const wrapped = `(function(require,core,thread){var module={exports:{}},exports=module.exports;${source};if(thread!==null)module.exports.run(core,thread)})`;
 // pako, not zlib: its output is the same on every platform and version of Node.
 const compressed = deflateRaw(Buffer.from(wrapped), { level: 9, memLevel: 9 });
 mkdirSync(`${root}dist`, { recursive: true });

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { Observable } from 'rxjs';
 import { invoke } from './call/invoke.ts';
 import type { CallTarget } from './call/invoke.ts';
@@ -98,7 +97,7 @@ export class Context implements Callable, Wired {
 
   /** A new chain: its calls run in order, and the first failure fails the rest without running them. */
   chain(): Callable {
-    return this.with({ chain: randomUUID() });
+    return this.with({ chain: `${String(this.#scope.router.id)}.${String(this.#scope.router.allocateHandle())}` });
   }
 
   /** How calls reach this context; the master's contexts say here when they are connected. @internal */

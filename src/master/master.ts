@@ -20,7 +20,7 @@ import { FORWARD_LOG, PROFILE } from '../core/wire/handles.ts';
 import { decodeValue } from '../core/wire/values.ts';
 import { ConnectedContext } from '../parent/connected-context.ts';
 import { firstStage, safeTitle } from '../parent/bootstrap/first-stage.ts';
-import { compressedCore } from '../parent/bootstrap/payload.ts';
+import { codeCache, compressedCore } from '../parent/bootstrap/payload.ts';
 import { openLocal } from '../parent/connection/local.ts';
 import type { LocalOptions } from '../parent/connection/local.ts';
 import type { FirstStage, Transport } from '../parent/connection/transport.ts';
@@ -72,6 +72,7 @@ export interface ContextOptions {
 }
 
 const DEFAULT_BOOT_TIMEOUT_MS = 30_000;
+const NO_CACHE = new Uint8Array(0);
 
 /** The root of a tree: makes contexts, takes their logs, sends them modules. */
 export class Master implements AsyncDisposable {
@@ -166,6 +167,8 @@ export class Master implements AsyncDisposable {
     const context = new ConnectedContext(this.#scope, {
       config,
       core: compressedCore(),
+      // Made while the child starts, so that it costs no time, and only for the Node that we run ourselves.
+      codeCache: () => (eager && options.nodePath === undefined ? codeCache() : NO_CACHE),
       eager,
       bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
       // Mistakes in options fail the connection, as everything else that goes wrong with it.

@@ -33,6 +33,8 @@ export interface ConnectPlan {
   readonly open: Observable<Transport>;
   readonly config: ChildConfig;
   readonly core: Uint8Array;
+  /** V8's code cache of the core, or nothing; asked for when the process has been started. */
+  codeCache(): Uint8Array;
   readonly eager: boolean;
   readonly bootTimeoutMs: number;
   /** Takes a line of raw output. */
@@ -151,8 +153,8 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   #boot(transport: Transport): void {
     this.#transport = transport;
     this.#watchOutput(transport);
-    const { core, config, eager, bootTimeoutMs } = this.#plan;
-    const booting = handshake(transport, { parts: bootstrapParts(core, config), eager, timeoutMs: bootTimeoutMs }, this.#scope.router.broker).subscribe({
+    const { core, codeCache, config, eager, bootTimeoutMs } = this.#plan;
+    const booting = handshake(transport, { parts: bootstrapParts(core, codeCache(), config), eager, timeoutMs: bootTimeoutMs }, this.#scope.router.broker).subscribe({
       next: (booted) => {
         this.#open(transport, booted);
       },

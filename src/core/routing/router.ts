@@ -1,4 +1,3 @@
-import { randomFillSync } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
 import { Subject } from 'rxjs';
 import type { Observable } from 'rxjs';
@@ -120,7 +119,8 @@ export class Router {
   allocateHandle(): number {
     for (;;) {
       if (this.#nextRandom >= randomHandles.length) {
-        randomFillSync(randomHandles);
+        // Loaded when it is wanted: it takes 3 ms, and most children never allocate a handle.
+        process.getBuiltinModule('node:crypto').randomFillSync(randomHandles);
         this.#nextRandom = 0;
       }
       // 31 bits: V8 keeps larger numbers in objects of their own, which maps are slow to find.

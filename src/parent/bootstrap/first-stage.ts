@@ -3,7 +3,8 @@ import type { FirstStage } from '../connection/transport.ts';
 
 /**
  * The first stage: what `node -e` runs on the target. It sets the process title, announces `EC0 <node version>;` on fd
- * 4, reads a length (u32, big-endian) and exactly that many bytes from fd 3, inflates and evaluates them.
+ * 4, reads two blocks from fd 3, each a length (u32, big-endian) and exactly that many bytes: the core, which it inflates
+ * and evaluates, and V8's code cache for it, which may be empty.
  *
  * It holds none of `' " \` $ \ !` and no newline, so that it survives every quoting of every shell, and `sudo -i`;
  * texts are the sources of regular expressions. The marker is computed, so that an echo of the command is not taken for it.
@@ -12,7 +13,8 @@ export const FIRST_STAGE: string =
   '(function(p,w){function r(k){for(var b=Buffer.alloc(k),i=0,c;i<k;i+=c){c=0;try{(c=fs.readSync(3,b,i,k-i))||p.exit(1)}' +
   'catch(e){if(e.code==/EAGAIN/.source)Atomics.wait(w,0,0,9);else throw e}}return b}' +
   'p.title=p.argv[1];fs.writeSync(4,/EC/.source+0+/ /.source+p.version+/;/.source);' +
-  'var c=r(r(4).readUInt32BE(0));vm.runInThisContext(zlib.inflateRawSync(c)+[],/tendril-core/.source)(require,c)' +
+  'var c=r(r(4).readUInt32BE(0)),k=r(r(4).readUInt32BE(0));' +
+  'new vm.Script(zlib.inflateRawSync(c)+[],{filename:/tendril-core/.source,cachedData:k[0]+1?k:void 0}).runInThisContext()(require,c)' +
   '})(process,new Int32Array(new SharedArrayBuffer(4)))';
 
 /** The protocol moves to fds 3 and 4, stdin is /dev/null, stdout goes where stderr goes; no shell stays behind. */

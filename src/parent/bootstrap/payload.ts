@@ -1,4 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { Script } from 'node:vm';
+import { inflateRawSync } from 'node:zlib';
 import { TendrilError } from '../../core/errors.ts';
 import type { ChildConfig } from '../../core/config.ts';
 import { encodeFrame } from '../../core/wire/frame.ts';
@@ -18,11 +21,31 @@ export function compressedCore(): Uint8Array {
   }
 }
 
-/** What the first stage reads: the length of the core, the core, and the frame with the child's configuration. */
-export function bootstrapParts(bytes: Uint8Array, config: ChildConfig): Uint8Array[] {
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(bytes.length);
+let cache: Uint8Array | undefined;
+
+/**
+ * V8's code cache of the core, for children that run the very Node that runs this process: it saves them 8 ms of
+ * compiling. Only ever made here: V8 does not check a cache against its source, so one that came from a child could
+ * plant code in its siblings.
+ */
+export function codeCache(): Uint8Array {
+  if (cache) return cache;
+  const script = new Script(String(inflateRawSync(compressedCore())), { filename: 'tendril-core' });
+  const evaluate = script.runInThisContext() as (require: NodeJS.Require, core: Uint8Array, thread: null) => void;
+  // What has run is in the cache; what has not would have to be compiled over there.
+  evaluate(createRequire(import.meta.url), compressedCore(), null);
+  return (cache = script.createCachedData());
+}
+
+/** What the first stage reads (the core, a code cache or nothing), and the frame with the child's configuration. */
+export function bootstrapParts(bytes: Uint8Array, codeCacheBytes: Uint8Array, config: ChildConfig): Uint8Array[] {
   const { data } = encodeValue(config);
   const frame = encodeFrame({ dstId: config.id, srcId: config.parentIds[0] ?? 0, handle: 0, replyTo: 0, data });
-  return [length, bytes, frame];
+  return [prefix(bytes), bytes, prefix(codeCacheBytes), codeCacheBytes, frame];
+}
+
+function prefix(block: Uint8Array): Uint8Array {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(block.length);
+  return length;
 }
