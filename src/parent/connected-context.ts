@@ -34,7 +34,7 @@ export interface ConnectPlan {
   readonly config: ChildConfig;
   readonly core: Uint8Array;
   /** V8's code cache of the core, or nothing; asked for when the process has been started. */
-  codeCache(): Uint8Array;
+  readonly codeCache: () => Uint8Array;
   readonly eager: boolean;
   readonly bootTimeoutMs: number;
   /** Takes a line of raw output. */
