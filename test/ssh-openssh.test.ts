@@ -104,7 +104,8 @@ needs(...SSHD_NEEDS)('over a real sshd', () => {
           received = Buffer.concat([received, chunk]);
           if (started || !/EC0 v\S+?;/.test(received.toString('latin1'))) return;
           started = true;
-          transport.link.write([length, core, data]);
+          // Behind the core an empty code cache.
+          transport.link.write([length, core, Buffer.alloc(4), data]);
           transport.link.end();
         },
         complete: resolve,
