@@ -13,6 +13,8 @@ assert.equal(await firstValueFrom(child.call(version)), child.nodeVersion);
 assert.equal(await firstValueFrom(child.call(os.hostname)), os.hostname());
 assert.deepEqual(await lastValueFrom(child.call(count, 1000).pipe(toArray())), Array.from({ length: 1000 }, (_, index) => index));
 await assert.rejects(firstValueFrom(child.call(fail)), { code: 'E_SMOKE', message: 'as asked' });
+// The Node of the master itself, which gets a code cache.
+assert.equal(await firstValueFrom(master.local().call(version)), process.version);
 child.call(hangs).subscribe({ error: () => undefined });
 await master.shutdown();
 assert.deepEqual(records, ['counting']);
