@@ -1,6 +1,7 @@
 import type { Subscription } from 'rxjs';
 import type { Broker } from '../broker/broker.ts';
 import type { Stream } from '../routing/stream.ts';
+import { endProcess } from '../shutdown.ts';
 import type { BrokerLink } from './broker-link.ts';
 import { Reader } from './shared-state.ts';
 import type { ReaderState, SharedState } from './shared-state.ts';
@@ -88,7 +89,10 @@ export class BrokerLease {
     this.#lastDispatches = dispatches;
     if (reader === Reader.busy && stuck) this.#takeOver(Reader.busy, NOTHING);
     else if (reader === Reader.given && stuck) this.#takeOver(Reader.given, this.#given);
-    else if (reader === Reader.main) this.#heartbeat();
+    else if (reader === Reader.main) {
+      this.#given = NOTHING;
+      this.#heartbeat();
+    }
     this.#idleTicks = stuck ? this.#idleTicks + 1 : 0;
     if (this.#idleTicks < TICKS_BEFORE_SLEEP) this.#next(TICK_MS);
     else this.#sleep();
@@ -114,7 +118,9 @@ export class BrokerLease {
     this.#pongs = pongs;
     if (this.#missing > MISSING_PONGS) {
       this.#missing = 0;
-      this.#takeOver(Reader.main, NOTHING);
+      // The rest of a message whose beginning is lost cannot be read.
+      if (this.#state.partial) endProcess(this.#broker);
+      else this.#takeOver(Reader.main, NOTHING);
     } else this.#post('ping');
   }
 

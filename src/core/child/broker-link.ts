@@ -18,6 +18,7 @@ export class BrokerLink implements Link {
   /** We have the lock, and bytes in the descriptor's queue. */
   #writing = false;
   #retrying = false;
+  #sealed = false;
 
   constructor(state: SharedState, broker: Broker, readBufferSize: number) {
     this.#state = state;
@@ -25,7 +26,7 @@ export class BrokerLink implements Link {
     this.#fds = new FdLink(READ_FD, WRITE_FD, readBufferSize, true);
     this.chunks = this.#fds.chunks;
     this.drained = new Observable((subscriber) => {
-      if (this.#queued === 0 && !this.#writing) {
+      if (this.#fds.broken || (this.#queued === 0 && !this.#writing)) {
         subscriber.next();
         subscriber.complete();
         return undefined;
@@ -66,12 +67,28 @@ export class BrokerLink implements Link {
     });
   }
 
+  /**
+   * The right to write is kept for ever before the descriptors are closed: the main thread writes to them by number, and
+   * the next file that user code opens gets that number.
+   */
   destroy(): void {
-    this.#fds.destroy();
+    this.#sealed = true;
+    this.#fds.stopReading();
+    if (this.#writing || this.#state.lockWriter(SharedState.broker)) {
+      this.#writing = true;
+      this.#fds.destroy();
+      this.#queue = [];
+      this.#queued = 0;
+      this.#idle.next();
+    } else {
+      this.#broker.after(0, () => {
+        this.destroy();
+      });
+    }
   }
 
   #begin(): void {
-    if (this.#queued === 0 || this.#retrying) return;
+    if (this.#queued === 0 || this.#retrying || this.#sealed) return;
     if (!this.#state.lockWriter(SharedState.broker)) {
       // The main thread is in the middle of a short write. Waiting here would stop routing.
       this.#retrying = true;
@@ -96,8 +113,10 @@ export class BrokerLink implements Link {
         this.#settle();
         return;
       }
-      this.#writing = false;
-      this.#state.unlockWriter();
+      if (!this.#sealed) {
+        this.#writing = false;
+        this.#state.unlockWriter();
+      }
       this.#idle.next();
     });
   }

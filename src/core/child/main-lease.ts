@@ -41,8 +41,12 @@ export class MainLease {
   #post: ((control: MainControl) => void) | undefined;
   /** What keeps the loop alive when no user code does. */
   #usual = '';
-  /** A timer of ours runs. */
+  /** We are about to ask whether we may read. */
   #asking = false;
+  /** A timer of ours runs. */
+  #timing = false;
+  /** We have asked, and the broker thread's offer has not come: a second question would be answered at a wrong time. */
+  #asked = false;
   /** Bytes that came by way of the broker thread since it was started. */
   #posted = 0;
 
@@ -58,12 +62,14 @@ export class MainLease {
 
   /** Runs a batch that this thread has read from the descriptor. */
   receiveOwn(batch: readonly Message[]): void {
-    const { deliver, state, link, broker } = this.#scope;
+    const { deliver, state, link, broker, stream } = this.#scope;
+    const partial = stream.partialBytes > 0;
+    state.setPartial(partial);
     if (this.#post === undefined || batch.length === 0) {
       deliver(batch);
       return;
     }
-    if (batch.some(({ handle }) => handle === SHUTDOWN) || this.#scope.stream.partialBytes > 0) {
+    if (partial || batch.some(({ handle }) => handle === SHUTDOWN)) {
       this.#handOver(batch, this.#post);
       return;
     }
@@ -84,14 +90,18 @@ export class MainLease {
     for (const message of batch) this.#posted += payloadLength(message);
     if (this.#asking || batch.length === 0) return;
     this.#asking = true;
+    this.#timing = true;
     const { broker, state } = this.#scope;
     broker.after(RETURN_AFTER_MS, () => {
+      this.#timing = false;
       // Once more in the check phase, so that this timer is not taken for one of the user's.
       broker.after(0, () => {
         this.#asking = false;
         const bulk = this.#posted > BULK_BYTES;
         this.#posted = 0;
-        if (!bulk && state.reader === Reader.broker && this.#quiet()) this.#post?.('return');
+        if (bulk || this.#asked || state.reader !== Reader.broker || !this.#quiet()) return;
+        this.#asked = true;
+        this.#post?.('return');
       });
     });
   }
@@ -104,6 +114,7 @@ export class MainLease {
       if (state.reader !== Reader.main) link.stopReading();
       return;
     }
+    this.#asked = false;
     if (this.#quiet() && state.moveReader(Reader.given, Reader.main)) {
       link.feed(control.give);
       link.resumeReading();
@@ -127,7 +138,8 @@ export class MainLease {
   }
 
   #rearm(): void {
-    const { state, link } = this.#scope;
+    const { state, link, stream } = this.#scope;
+    if (stream.ended) return;
     if (this.#quiet()) {
       if (state.moveReader(Reader.busy, Reader.main)) link.resumeReading();
     } else if (state.moveReader(Reader.busy, Reader.broker)) this.#post?.({ read: NOTHING });
@@ -135,7 +147,7 @@ export class MainLease {
 
   /** Whether nothing but a message can make user code run. */
   #quiet(): boolean {
-    return !this.#scope.occupied() && resources() === (this.#asking ? `${this.#usual},Timeout` : this.#usual);
+    return !this.#scope.occupied() && resources() === (this.#timing ? `${this.#usual},Timeout` : this.#usual);
   }
 }
 

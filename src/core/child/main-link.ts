@@ -5,7 +5,7 @@ import type { Link } from '../broker/broker.ts';
 import { FdLink } from '../broker/node-io.ts';
 import type { PortLink } from '../broker/port-link.ts';
 import type { Message } from '../wire/frame.ts';
-import { READ_FD, writeFully, writeOrNothing } from './fds.ts';
+import { READ_FD, WRITE_FD, writeFully, writeOrNothing } from './fds.ts';
 import { Reader, SharedState } from './shared-state.ts';
 
 /** Bytes up to which a batch is written by the main thread itself; more would keep user code waiting for the parent. */
@@ -38,7 +38,7 @@ export class MainLink implements Link {
   constructor(state: SharedState, parentIds: readonly number[], readBufferSize: number) {
     this.#state = state;
     this.#upwards = new Set(parentIds);
-    this.#fds = new FdLink(READ_FD, READ_FD, readBufferSize);
+    this.#fds = new FdLink(READ_FD, WRITE_FD, readBufferSize);
     this.drained = new Observable((subscriber) => {
       subscriber.next();
       subscriber.complete();

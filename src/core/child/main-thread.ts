@@ -180,10 +180,14 @@ export class MainThread {
     const stack = new Error(`process.exit(${String(code)})`).stack ?? '';
     const error = this.#uncaught ?? (['ProcessExit', `the remote process ended: process.exit(${String(code)}) was called`, stack, 'ERR_TENDRIL_PROCESS_EXIT', null] as const);
     if (this.#uncaught === undefined && !this.#ending) this.#log.record('tendril', 'error', `process.exit(${String(code)}) was called: ${stack}`);
+    // Handlers of the user's for this event come after this one.
+    this.#log.urgent = true;
     this.#dispatcher.failAll(error);
     this.#flushStdio();
     this.#stream.flush();
     if (this.#port === undefined) return;
+    // It waits for the parent, it does not hang; the grace bounds it.
+    this.#state.answer();
     this.#port.postMessage('flush');
     this.#state.waitFlushed(this.#config.graceMs);
   }

@@ -7,7 +7,8 @@ const READER = 4;
 const DISPATCHES = 5;
 const ASLEEP = 6;
 const PONGS = 7;
-const WORDS = 8;
+const PARTIAL = 8;
+const WORDS = 9;
 
 /** Who is writing to the parent's descriptor. */
 const NOBODY = 0;
@@ -95,6 +96,15 @@ export class SharedState {
 
   get asleep(): boolean {
     return Atomics.load(this.#words, ASLEEP) === 1;
+  }
+
+  /** Main thread: whether it holds the beginning of a message, so that nobody else can read on. */
+  setPartial(partial: boolean): void {
+    Atomics.store(this.#words, PARTIAL, partial ? 1 : 0);
+  }
+
+  get partial(): boolean {
+    return Atomics.load(this.#words, PARTIAL) === 1;
   }
 
   /** Main thread: its loop turns. */

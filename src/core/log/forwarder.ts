@@ -21,6 +21,8 @@ export class LogForwarder {
   readonly #masterId: number;
   readonly #rank: number;
   readonly #flush: () => void;
+  /** Every record goes out at once: the process is about to end, and there will be no other turn. */
+  urgent = false;
   readonly #flushes = new RateLimit(FLUSHES_PER_WINDOW, FLUSH_WINDOW_MS);
 
   /** @param flush - writes what was sent: a record must not wait for the end of a turn that may never end */
@@ -38,7 +40,7 @@ export class LogForwarder {
     const { data, tail } = encodeValue([logger, level, cut] satisfies LogContent);
     this.#router.send({ dstId: this.#masterId, srcId: this.#router.id, handle: FORWARD_LOG, replyTo: 0, data, ...(tail && { tail }) });
     // At once, as long as there are few records; a flood goes in batches, for a write of its own costs each ten times more.
-    if (this.#flushes.admits(this.#router.broker.now())) this.#flush();
+    if (this.urgent || this.#flushes.admits(this.#router.broker.now())) this.#flush();
   }
 
   error(text: string): void {

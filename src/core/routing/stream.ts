@@ -163,6 +163,11 @@ export class Stream {
     this.#deliver(batch, this);
   }
 
+  /** True when nothing comes or goes any more. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   /** How many bytes of an incomplete message are held. */
   get partialBytes(): number {
     return this.#decoder.pending;
