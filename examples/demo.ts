@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { catchError, concatMap, finalize, firstValueFrom, forkJoin, from, lastValueFrom, map, mergeMap, of, retry, takeUntil, tap, timeout, timer, toArray } from 'rxjs';
 import { Master } from 'tendril';
+import type { CallError } from 'tendril';
 import { generateKeyPair, startSshServer } from 'tendril/testing';
 import { facts, fibonacci, forever, load, speak } from './tasks.js';
 
@@ -62,9 +63,9 @@ await lastValueFrom(remote.call(load, 1000, 5).pipe(tap((value) => { say(`   loa
 say('5. the log and the console of a remote function:');
 await firstValueFrom(from([remote, local]).pipe(concatMap((context) => context.call(speak)), toArray()));
 
-say('6. an error keeps its name, message and remote stack:');
+say('6. an error keeps its name, its message and the line where it was thrown:');
 const failing = remote.call(fibonacci, Number.POSITIVE_INFINITY);
-await lastValueFrom(failing.pipe(catchError((error: Error) => of(`   ${error.name}: ${error.message}`)), map((line) => String(line)), tap(say)));
+await lastValueFrom(failing.pipe(catchError((error: CallError) => of(`   ${error.remoteName}: ${error.message}, ${(error.remoteStack.split('\n')[1] ?? '').trim()}`)), map((line) => String(line)), tap(say)));
 
 say('7. a call that would run for ever, cancelled by unsubscribing after half a second:');
 await lastValueFrom(

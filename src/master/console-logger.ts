@@ -10,7 +10,7 @@ const MAX_LINE = 4096;
 export function consoleLogger(level: LogLevel): Logger {
   const line = winston.format.printf((info) => {
     const { stream, logger } = info as { stream?: string; logger?: string };
-    return `${String(info['timestamp'])} ${info.level} [${logger ?? 'tendril'}]${stream === undefined ? '' : ` ${stream}:`} ${printable(String(info.message), MAX_LINE)}`;
+    return `${String(info['timestamp'])} ${info.level} [${printable(logger ?? 'tendril', 512).replaceAll('\n', ' ')}]${stream === undefined ? '' : ` ${stream}:`} ${printable(String(info.message), MAX_LINE).replaceAll('\n', '\n    ')}`;
   });
   const logger = winston.createLogger({
     level,

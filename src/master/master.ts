@@ -71,6 +71,7 @@ export interface ContextOptions {
   readonly onProfile?: (profile: string) => void;
 }
 
+const MAX_LOG_TEXT = 128 * 1024;
 const DEFAULT_BOOT_TIMEOUT_MS = 30_000;
 const NO_CACHE = new Uint8Array(0);
 
@@ -210,13 +211,13 @@ export class Master implements AsyncDisposable {
       checkLog(content);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
-      this.#own('warn', `${name} sent a log record that is not valid: ${error.message}`);
+      if (this.#dropLog.admits(this.broker.now())) this.#own('warn', `${name} sent a log record that is not valid: ${error.message}`);
       return;
     }
     const [logger, level, text] = content as LogContent;
     const stream = logger === 'stdout' || logger === 'stderr' ? logger : undefined;
     const suffix = logger === '' || stream ? '' : `.${logger}`;
-    this.#sink.write({ level, message: text, logger: `tendril.ctx.${name}${suffix}`, context: name, contextId: message.srcId, ...(stream && { stream }) });
+    this.#sink.write({ level, message: text.length <= MAX_LOG_TEXT ? text : `${text.slice(0, MAX_LOG_TEXT)} ... [cut]`, logger: `tendril.ctx.${name}${suffix}`, context: name, contextId: message.srcId, ...(stream && { stream }) });
   }
 
   #own(level: LogLevel, message: string): void {
@@ -225,6 +226,7 @@ export class Master implements AsyncDisposable {
 
   #watch(): void {
     this.broker.faults.subscribe(({ error, where }) => {
+      if (error instanceof DecodeError && !this.#dropLog.admits(this.broker.now())) return;
       this.#own('error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
     this.router.events.subscribe((event) => {

@@ -207,9 +207,11 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   #reap(transport: Transport, end: Closed): void {
     const { broker } = this.#scope.router;
     // A process that ends by itself does so at end of file; its last output should not be cut off.
-    const term = broker.after(this.#plan.config.graceMs, () => {
+    // Not the timer itself: a Subscription ends when its timer has fired, and takes what was added to it along.
+    const term = new Subscription();
+    term.add(broker.after(this.#plan.config.graceMs, () => {
       transport.kill('SIGTERM');
-    });
+    }));
     term.add(broker.after(this.#plan.config.graceMs + KILL_AFTER_MS, () => {
       transport.kill('SIGKILL');
     }));

@@ -19,6 +19,9 @@ export interface Link {
   readonly pendingBytes: number;
   /** Emits once when everything written so far has left this process, or never can; then completes. */
   readonly drained: Observable<void>;
+  /** Takes no bytes from the peer until {@link Link.releaseReading}, so that it cannot make us write without reading. */
+  holdReading?(): void;
+  releaseReading?(): void;
   /** Shown each message that is about to be written, if the link wants to see them. */
   note?(message: Message): void;
   /** Writes in order; never blocks and never throws. The parts must not change until they are written. */

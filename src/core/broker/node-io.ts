@@ -67,11 +67,14 @@ export class StreamLink implements Link {
         else subscriber.error(error);
       };
       readable.on('data', onData).on('end', onEnd).on('close', onEnd).on('error', onError);
+      // A peer that has closed the half on which it reads is gone for us, also when it still holds the other.
+      writable.on('close', onEnd);
       const reader = (this.#reader = {});
       if (readable.destroyed || readable.readableEnded) subscriber.complete();
       else readable.resume();
       return () => {
         readable.off('data', onData).off('end', onEnd).off('close', onEnd).off('error', onError);
+        writable.off('close', onEnd);
         if (this.#reader === reader) readable.pause();
       };
     });
@@ -79,6 +82,14 @@ export class StreamLink implements Link {
 
   get pendingBytes(): number {
     return this.#writable.writableLength;
+  }
+
+  holdReading(): void {
+    this.#readable.pause();
+  }
+
+  releaseReading(): void {
+    if (this.#reader !== undefined) this.#readable.resume();
   }
 
   write(parts: readonly Uint8Array[]): void {

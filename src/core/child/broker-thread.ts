@@ -8,6 +8,7 @@ import { RateLimit } from '../log/rate-limit.ts';
 import { hasParentAuthority } from '../mailbox/policy.ts';
 import { Router } from '../routing/router.ts';
 import { Stream } from '../routing/stream.ts';
+import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { HUNG_AFTER_MS, endProcess, shutdownChildren } from '../shutdown.ts';
 import { SHUTDOWN } from '../wire/handles.ts';
@@ -67,7 +68,7 @@ export class BrokerThread {
     const { table } = this.#router;
     table.parent = this.#parent;
     table.twin = this.#main;
-    this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: () => { this.#shutdown(); } });
+    this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: (message) => { if (message.replyTo !== IS_DEAD) this.#shutdown(); } });
     this.#logDrops();
     this.#parent.closed.subscribe(() => {
       this.#shutdown();

@@ -35,6 +35,11 @@ export function childContexts(router: Router, name: string): ChildContexts {
   return { scope, self, parent };
 }
 
+/** A module that makes a master is a main script, whose main part must not run in its children. */
+function notInAChild(): never {
+  throw new UsageError('ERR_TENDRIL_MAIN_SCRIPT', 'new Master() was reached in a child: the function that was called is in your main script. Put the functions that run in children into a module of their own, and import them from there');
+}
+
 /** What `import ... from 'tendril'` is in a child: the running core, never a second copy. */
 export function childLibrary(contexts: ChildContexts, log: LogForwarder, tracker: CallTracker): Record<string, unknown> {
   // Whoever loads the library may ask for the current call.
@@ -58,6 +63,7 @@ export function childLibrary(contexts: ChildContexts, log: LogForwarder, tracker
     EncodeError,
     FrameTooLargeError,
     Mailbox,
+    Master: notInAChild,
     Secret,
     Sender,
     ShutdownError,

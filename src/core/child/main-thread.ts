@@ -74,7 +74,7 @@ export class MainThread {
     this.#modules = new ModuleStore(() => (library ??= childLibrary(contexts, this.#log, this.#tracker)));
     this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#modules.resolve(ref), this.#tracker);
     this.#router.addHandler(LOAD_MODULE, { policy: hasParentAuthority, deliver: (message) => { this.#onLoadModule(message); } });
-    this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: () => { this.#shutdown(); } });
+    this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: (message) => { if (message.replyTo !== IS_DEAD) this.#shutdown(); } });
     this.#lease = new MainLease({
       state: this.#state,
       link: this.#link,

@@ -15,6 +15,9 @@ const MAX_EGRESS_IDS = 4096;
  */
 const FLUSH_BYTES: number = 8 * 1024;
 
+/** Bytes that a peer may leave unread before nothing more is read from it. */
+const MAX_UNREAD_BYTES: number = 8 * 1024 * 1024;
+
 /** Something that waits for a stream to be connected. */
 interface Waiting {
   readonly go: () => void;
@@ -40,6 +43,7 @@ export class Stream {
   readonly #egressIds = new Set<number>();
   #reading: Subscription | undefined;
   #flushing = false;
+  #held = false;
   #ended = false;
 
   constructor(broker: Broker, remoteId: number, maxMessageSize: number) {
@@ -74,6 +78,7 @@ export class Stream {
       next: (batch) => {
         deliver(batch, this);
         if (this.#decoder.failure) this.disconnect(this.#decoder.failure);
+        else if (this.pendingBytes > MAX_UNREAD_BYTES) this.#hold(link);
       },
       error: (error: unknown) => {
         this.disconnect(error as Error);
@@ -84,6 +89,17 @@ export class Stream {
     });
     // A link that was at its end already completed before `#reading` was set.
     if (this.#isEnded()) this.#reading.unsubscribe();
+  }
+
+  /** A peer that asks for answers and does not read them waits until it has. */
+  #hold(link: Link): void {
+    if (this.#held || !link.holdReading) return;
+    this.#held = true;
+    link.holdReading();
+    this.drained.subscribe(() => {
+      this.#held = false;
+      link.releaseReading?.();
+    });
   }
 
   #isEnded(): boolean {

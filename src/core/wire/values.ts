@@ -5,6 +5,7 @@ import { CallError, errorContent } from './call-error.ts';
 import type { ErrorContent } from './call-error.ts';
 import { Decoder, Encoder, Tag } from './cbor.ts';
 import { HEADER_LENGTH } from './frame.ts';
+import { FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './handles.ts';
 import { ATTACHMENT_THRESHOLD, MAX_BIGINT_BYTES, MAX_CAUSES, MAX_DEPTH, MAX_ITEMS } from './limits.ts';
 import { scan } from './scan.ts';
 import { Secret } from './secret.ts';
@@ -365,7 +366,7 @@ class Revival {
       }
       case TAG_SENDER: {
         const [id, handle] = Array.isArray(content) ? (content as unknown[]) : [];
-        if (this.#reviver && isUint(id, 0xffff) && isUint(handle, 0xffffffff) && handle > 0) return this.#reviver.sender(id, handle);
+        if (this.#reviver && isUint(id, 0xffff) && isUint(handle, 0xffffffff) && handle > 0 && (handle < FIRST_RESERVED_HANDLE || handle > LAST_RESERVED_HANDLE)) return this.#reviver.sender(id, handle);
       }
     }
     throw new DecodeError(`the content of tag ${String(tag.tag)} is not valid`);

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire, isBuiltin } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { compileFunction } from 'node:vm';
 import { parse } from 'es-module-lexer';
 import type { ModuleRecord } from '../../core/importer/module-store.ts';
 import { TendrilError } from '../../core/errors.ts';
@@ -46,11 +47,23 @@ export class ModuleGraph {
       throw new TendrilError('ERR_TENDRIL_MODULE_NOT_FOUND', `cannot read the module ${path}`, { cause: error });
     }
     const code = toCommonJs.module(path, source, isEsm(path, source));
+    refuseTopLevelAwait(path, code);
     const requires: Record<string, string | null> = {};
     if (!path.endsWith('.json')) for (const [, , specifier] of code.matchAll(REQUIRES)) if (specifier !== undefined) requires[specifier] ??= resolveFrom(path, specifier);
     const record: ModuleRecord = [id, code, requires];
     this.#records.set(id, record);
     return record;
+  }
+}
+
+/** What a function body does not take is found here, where there is a path to name, and not in the child. */
+function refuseTopLevelAwait(path: string, code: string): void {
+  if (path.endsWith('.json') || !/\bawait\b/.test(code)) return;
+  try {
+    compileFunction(code);
+  } catch (error) {
+    if (!(error as Error).message.includes('await') && !/missing \) after argument list|Unexpected (?:identifier|reserved word)/.test((error as Error).message)) return;
+    throw new TendrilError('ERR_TENDRIL_TOP_LEVEL_AWAIT', `${path} seems to use await outside of a function, which cannot run in a child (${(error as Error).message}). If it is your main script, put the functions that run in children into a module of their own`, { cause: error });
   }
 }
 

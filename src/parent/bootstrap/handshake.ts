@@ -15,7 +15,7 @@ const MAX_OUTPUT = 4096;
 /** How long the end of a failed process and its last output are waited for. */
 const LAST_WORDS_MS = 1000;
 
-const FIRST_MARKER = /EC0 (v(\d+)\.(\d+)[^;\s]{0,64});/;
+const FIRST_MARKER = /EC0 (v(\d+)\.(\d+)[\w.+-]{0,64});/;
 const SECOND_MARKER = 'EC1;';
 
 /** What a boot came to. */
