@@ -22,7 +22,11 @@ export async function generateKeyPair(type: 'ed25519' | 'ecdsa' | 'rsa' = 'ed255
   throw new Error(`ssh2 makes no usable ${type} key`);
 }
 
-/** What ssh2's parseKey gives: a key, an error, or (which its declarations forget) a list of keys. */
+/**
+ * What ssh2's parseKey gives: a key, an error, or (which its declarations forget) a list of keys.
+ *
+ * @internal
+ */
 export function firstKey(parsed: ParsedKey | Error | readonly ParsedKey[]): ParsedKey | undefined {
   const key = Array.isArray(parsed) ? (parsed as readonly ParsedKey[])[0] : (parsed as ParsedKey | Error);
   return key !== undefined && 'getPublicSSH' in key ? key : undefined;
