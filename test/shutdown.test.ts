@@ -147,6 +147,26 @@ describe('shutdown', () => {
     }),
   );
 
+  it(
+    'nothing queued is lost when the parent reads nothing while the process exits, and then asks it to shut down',
+    withChild(async (kid, { records }) => {
+      const notReading = (ms: number): void => {
+        const end = performance.now() + ms;
+        while (performance.now() < end);
+      };
+      await first(kid.call(tasks.add, 1, 2));
+      const error = failure(kid.call(tasks.logThenExit, 5000));
+      await new Promise((resolve) => setImmediate(resolve));
+      notReading(250);
+      const down = kid.shutdown();
+      await new Promise((resolve) => setImmediate(resolve));
+      notReading(300);
+      await down;
+      expect(await error).toMatchObject({ code: 'ERR_TENDRIL_PROCESS_EXIT' });
+      expect(records.filter(({ stream }) => stream === 'stdout')).toHaveLength(5000);
+    }),
+  );
+
   it.each([
     [tasks.throwLater, 'nobody catches this'],
     [tasks.rejectLater, 'nobody awaits this'],
