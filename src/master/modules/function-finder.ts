@@ -21,6 +21,7 @@ let builtins: Map<unknown, FunctionRef> | undefined;
  * Throws a UsageError (ERR_TENDRIL_NOT_CALLABLE) that shows the remedy for closures, unexported and bound functions.
  */
 export function findFunction(fn: RemoteFunction): FunctionRef {
+  if (typeof (fn as unknown) !== 'function') throw new UsageError('ERR_TENDRIL_NOT_CALLABLE', `call() takes a function that is exported from a module, got ${typeof (fn as unknown)}; is the import right?`);
   const known = found.get(fn);
   if (known) return known;
   const ref = (builtins ??= indexBuiltins()).get(fn) ?? inRequireCache(fn) ?? atItsLocation(fn);

@@ -36,6 +36,8 @@ function quote(word: string, what: string): string {
  * @param nodePath - Node on the target: a path or name, or a command with its leading arguments
  */
 export function firstStage(title: string, nodePath: string | readonly string[] = 'node'): FirstStage {
+  const given: unknown = nodePath;
+  if (typeof given !== 'string' && !Array.isArray(given)) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option nodePath must be a text or a list of texts, got ${typeof given}`);
   const node = typeof nodePath === 'string' ? [nodePath] : nodePath;
   if (node.length === 0 || node[0] === '') throw new UsageError('ERR_TENDRIL_BAD_WORD', 'nodePath is empty; give the path of node, or leave it out');
   const words = [...node.map((word) => quote(word, 'nodePath')), '-e', quote(FIRST_STAGE, 'first stage'), quote(title, 'title')];
