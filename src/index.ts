@@ -1,5 +1,9 @@
 export { Master } from './master/master.ts';
 export type { ContextOptions, MasterOptions } from './master/master.ts';
+export type { ModuleStats } from './master/modules/client.ts';
+export type { SourceModifier } from './master/modules/module-graph.ts';
+export type { ModuleOptions } from './master/modules/options.ts';
+export { ModuleResponder } from './master/modules/responder.ts';
 export type { Logger, LogRecord } from './master/log-sink.ts';
 export { ConnectedContext } from './parent/connected-context.ts';
 export type { Closed } from './parent/connected-context.ts';

@@ -30,6 +30,26 @@ const wrapped = `(function(require,core,thread){var module={exports:{}},exports=
 // pako, not zlib: its output is the same on every platform and version of Node.
 const compressed = deflateRaw(Buffer.from(wrapped), { level: 9, memLevel: 9 });
 mkdirSync(`${root}dist`, { recursive: true });
+
+// The importers, which the master sends ahead of the first module: bodies of functions of `require` and `host`.
+for (const profile of ['native', 'rendered']) {
+  const part = await build({
+    absWorkingDir: root,
+    entryPoints: [`src/importer/${profile}.ts`],
+    bundle: true,
+    write: false,
+    minify: true,
+    platform: 'neutral',
+    external: ['node:*'],
+    format: 'cjs',
+    target: 'node20',
+    charset: 'ascii',
+    legalComments: 'none',
+  });
+  const text = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};return module.exports.start(host)`;
+  writeFileSync(`${root}dist/importer-${profile}.js`, text);
+  console.log(`importer, ${profile}: ${text.length} bytes minified, ${deflateRaw(Buffer.from(text), { level: 9 }).length} bytes compressed`);
+}
 writeFileSync(`${root}dist/core.deflate`, compressed);
 console.log(`core: ${wrapped.length} bytes minified, ${compressed.length} bytes compressed (budget ${BUDGET})`);
 if (compressed.length > BUDGET) {

@@ -10,6 +10,8 @@ const root = fileURLToPath(new URL('../', import.meta.url));
 const FORBIDDEN = [
   [/^src\/core\//, /^src\/(?!core\/)/, 'core knows nobody'],
   [/^src\/parent\//, /^src\/(?!core\/|parent\/)/, 'parent knows core only'],
+  [/^src\/importer\//, /^src\/(?!core\/|importer\/)/, 'the importer knows core only'],
+  [/^src\/importer\//, /^(?!src\/|node:)/, 'the importer is shipped: builtins are all that it may have'],
   [/^src\/(?!testing\/)/, /^src\/testing\//, 'the library does not need its test kit'],
   [/^src\/core\//, /^(?!src\/|node:|rxjs$|cbor-x\/)/, 'core is shipped: rxjs, cbor-x and builtins are all that it may have'],
   [/^src\/(?!parent\/connection\/ssh\/|testing\/)/, /^ssh2$/, 'ssh2 is optional and has one room'],
@@ -25,6 +27,8 @@ for (const file of files) {
     if (typeof specifier !== 'string') continue;
     const target = specifier.startsWith('.') ? relative(root, resolve(root, dirname(file), specifier)) : specifier;
     edges.push({ target, typeOnly: typeOnly === true });
+    // What the importer takes of core at run time would be in a child twice.
+    if (/^src\/importer\//.test(file) && /^src\/core\//.test(target) && typeOnly !== true) faults.push(`${file} imports ${target}: types only, the rest comes from its host`);
     for (const [from, to, why] of FORBIDDEN) if (from.test(file) && to.test(target)) faults.push(`${file} imports ${target}: ${why}`);
     if (target.startsWith('src/') && !files.includes(target)) faults.push(`${file} imports ${target}, which is not there`);
   }

@@ -1,3 +1,5 @@
+import type { ModulePolicyConfig } from './importer/records.ts';
+
 /** How much the inside of a context shows of itself, on its raw stderr: nothing, events, or every message as well. */
 export type TraceLevel = 'off' | 'events' | 'io';
 
@@ -25,4 +27,6 @@ export interface ChildConfig {
   readonly trace: TraceLevel;
   /** Whether the main thread profiles itself, and sends the profile on the handle PROFILE when it shuts down. */
   readonly profile: boolean;
+  /** Which modules may come here. */
+  readonly modules: ModulePolicyConfig;
 }

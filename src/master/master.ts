@@ -30,6 +30,9 @@ import { IdAllocator } from './id-allocator.ts';
 import { LogSink } from './log-sink.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import { findFunction } from './modules/function-finder.ts';
+import type { ModuleStats } from './modules/client.ts';
+import { policyConfig } from './modules/options.ts';
+import type { ModuleOptions } from './modules/options.ts';
 import { ModuleResponder } from './modules/responder.ts';
 import { RateLimit } from '../core/log/rate-limit.ts';
 
@@ -50,6 +53,8 @@ export interface MasterOptions {
    * or every message too (`io`), without payloads. Default: the environment's TENDRIL_TRACE, else `off`.
    */
   readonly trace?: TraceLevel;
+  /** Which modules and files children get. Default: all that the modules of their calls lead to. */
+  readonly modules?: ModuleOptions;
   /** Time and IO. Default: the real ones. */
   readonly broker?: Broker;
 }
@@ -88,7 +93,8 @@ export class Master implements AsyncDisposable {
   readonly #contexts = new Map<number, ConnectedContext>();
   readonly #scope: ContextScope;
   readonly #sink: LogSink;
-  readonly #responder: ModuleResponder;
+  /** Sends modules to children: push some ahead with {@link ModuleResponder.forward}, change them, or look at {@link Master.stats}. */
+  readonly responder: ModuleResponder;
   readonly #trace: TraceLevel;
   readonly #endTrace: () => void;
   /** A hostile context must not fill the log. */
@@ -113,7 +119,9 @@ export class Master implements AsyncDisposable {
       process.emitWarning(`${where} failed: ${String(error)}`, 'TendrilWarning');
     });
     this.logs = this.#sink.records;
-    this.#responder = new ModuleResponder(this.router);
+    this.responder = new ModuleResponder(this.router, options.modules ?? {}, (id) => this.#contexts.get(id), (level, message) => {
+      if (level === 'debug' || this.#dropLog.admits(this.broker.now())) this.#own(level, message);
+    });
     this.router.addHandler(FORWARD_LOG, { policy: anyContext, deliver: (message) => { this.#onLog(message); } });
     this.#watch();
   }
@@ -121,6 +129,16 @@ export class Master implements AsyncDisposable {
   /** The contexts that this master has made and that are not closed, in the order of their making. */
   get contexts(): readonly ConnectedContext[] {
     return [...this.#contexts.values()];
+  }
+
+  /** What each context has asked for and got, by its ID. Contexts that have called nothing but builtins are not in it. */
+  stats(): ReadonlyMap<number, ModuleStats> {
+    const stats = new Map<number, ModuleStats>();
+    for (const { id } of this.contexts) {
+      const found = this.responder.stats(id);
+      if (found) stats.set(id, found);
+    }
+    return stats;
   }
 
   /** Starts a child on this machine. */
@@ -164,6 +182,7 @@ export class Master implements AsyncDisposable {
       readBufferSize: this.#options.readBufferSize ?? DEFAULT_READ_BUFFER_SIZE,
       trace: this.#trace,
       profile: options.onProfile !== undefined,
+      modules: policyConfig(this.#options.modules ?? {}),
     };
     const context = new ConnectedContext(this.#scope, {
       config,
@@ -177,15 +196,15 @@ export class Master implements AsyncDisposable {
       onOutput: (stream, line) => {
         this.#sink.write({ level: 'info', message: line, logger: `tendril.ctx.${name}`, context: name, contextId: id, stream });
       },
-      prepare: (_context, ref) => {
-        this.#responder.prepare(id, ref);
+      prepare: (connected, ref) => {
+        this.responder.prepare(connected, ref);
       },
     });
     this.#contexts.set(id, context);
     if (options.onProfile) this.#takeProfile(context, options.onProfile);
     context.closed.subscribe(() => {
       this.#contexts.delete(id);
-      this.#responder.forget(id);
+      this.responder.forget(id);
       this.#ids.release(id);
     });
     return context;

@@ -1,3 +1,4 @@
+import { receiveMessageOnPort } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { Observable } from 'rxjs';
 import type { Link } from './broker.ts';
@@ -46,24 +47,28 @@ export class PortLink implements Link {
   readonly drained: Observable<void>;
   readonly #port: MessagePort;
   readonly #own: boolean;
+  readonly #posted: () => void;
+  #take: (message: unknown) => void = () => undefined;
 
   /**
    * @param port - one end of a channel
    * @param own - true when long parts are this thread's to give away, as frames that only pass through are
    * @param onControl - takes messages that are not bytes
+   * @param posted - told after each write, for a peer that may be blocked
    */
-  constructor(port: MessagePort, own: boolean, onControl: (message: unknown) => void) {
+  constructor(port: MessagePort, own: boolean, onControl: (message: unknown) => void, posted: () => void = () => undefined) {
     this.#port = port;
     this.#own = own;
+    this.#posted = posted;
     this.drained = new Observable((subscriber) => {
       subscriber.next();
       subscriber.complete();
     });
     this.chunks = new Observable((subscriber) => {
-      const onMessage = (message: unknown): void => {
+      const onMessage = (this.#take = (message: unknown): void => {
         if (Array.isArray(message)) for (const buffer of message as ArrayBuffer[]) subscriber.next(new Uint8Array(buffer));
         else onControl(message);
-      };
+      });
       const onClose = (): void => {
         subscriber.complete();
       };
@@ -77,6 +82,15 @@ export class PortLink implements Link {
   write(parts: readonly Uint8Array[]): void {
     const buffers = transferable(parts, this.#own);
     this.#port.postMessage(buffers, buffers);
+    this.#posted();
+  }
+
+  /** Delivers what comes next, without the event loop; false when nothing is there. */
+  poll(): boolean {
+    const received = receiveMessageOnPort(this.#port);
+    if (received === undefined) return false;
+    this.#take(received.message);
+    return true;
   }
 
   end(): void {

@@ -59,6 +59,7 @@ export class BrokerThread {
       // Behind everything that was read for the main thread.
       this.#main.flush();
       port.postMessage(control);
+      this.#state.countMail();
     });
     traceTo(config.trace, 'broker');
   }
@@ -77,6 +78,8 @@ export class BrokerThread {
     this.#router.add(this.#parent);
     const fromMain = new PortLink(this.#port, true, (control) => {
       this.#onControl(control as MainControl);
+    }, () => {
+      this.#state.countMail();
     });
     this.#router.open(this.#main, fromMain, undefined, (batch) => {
       this.#fromMain(batch);

@@ -47,6 +47,8 @@ export class MainLease {
   #timing = false;
   /** We have asked, and the broker thread's offer has not come: a second question would be answered at a wrong time. */
   #asked = false;
+  /** The main thread is blocked until the broker thread brings something. */
+  #waiting = false;
   /** Bytes that came by way of the broker thread since it was started. */
   #posted = 0;
 
@@ -115,10 +117,33 @@ export class MainLease {
       return;
     }
     this.#asked = false;
-    if (this.#quiet() && state.moveReader(Reader.given, Reader.main)) {
+    if (!this.#waiting && this.#quiet() && state.moveReader(Reader.given, Reader.main)) {
       link.feed(control.give);
       link.resumeReading();
     } else if (state.moveReader(Reader.given, Reader.broker)) this.#post?.('keep');
+  }
+
+  /** Runs `work`, which blocks this thread until the broker thread brings something: so that one reads meanwhile. */
+  whileWaiting(work: () => void): void {
+    this.#waiting = true;
+    try {
+      this.#giveUp();
+      work();
+    } finally {
+      this.#waiting = false;
+    }
+  }
+
+  #giveUp(): void {
+    const { state, link, stream } = this.#scope;
+    if (state.moveReader(Reader.busy, Reader.broker)) this.#post?.({ read: NOTHING });
+    else if (state.moveReader(Reader.given, Reader.broker)) this.#post?.('keep');
+    else if (state.reader === Reader.main) {
+      link.stopReading();
+      const read = stream.takeRemainder();
+      if (!state.moveReader(Reader.main, Reader.broker)) link.stolen();
+      this.#post?.({ read });
+    }
   }
 
   /**

@@ -1,13 +1,14 @@
 import { writeSync } from 'node:fs';
 import type { Session } from 'node:inspector';
+import { createRequire } from 'node:module';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { NodeBroker } from '../broker/node-broker.ts';
 import { PortLink } from '../broker/port-link.ts';
 import { CallTracker } from '../call/current-call.ts';
 import { Dispatcher } from '../call/dispatch.ts';
 import type { ChildConfig } from '../config.ts';
-import { isError } from '../errors.ts';
-import { ModuleStore } from '../importer/module-store.ts';
+import { ShutdownError, TendrilError, isError } from '../errors.ts';
+import { ImporterSlot } from '../importer/importer.ts';
 import { LogForwarder } from '../log/forwarder.ts';
 import { hasParentAuthority } from '../mailbox/policy.ts';
 import { Router } from '../routing/router.ts';
@@ -18,7 +19,7 @@ import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
 import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
-import { CALL_FUNCTION, LOAD_MODULE, PROFILE, SHUTDOWN } from '../wire/handles.ts';
+import { CALL_FUNCTION, LOAD_MODULE, LOAD_RESOURCE, PROFILE, SHUTDOWN } from '../wire/handles.ts';
 import { encodeValue } from '../wire/values.ts';
 import { MainLink } from './main-link.ts';
 import type { BrokerThreadData } from './broker-thread.ts';
@@ -46,12 +47,19 @@ export class MainThread {
   readonly #stream: Stream;
   readonly #log: LogForwarder;
   readonly #tracker = new CallTracker();
-  readonly #modules: ModuleStore;
+  readonly #importer: ImporterSlot;
   readonly #dispatcher: Dispatcher;
   readonly #flushStdio: () => void;
   #profiler: Session | undefined;
   readonly #lease: MainLease;
   #port: { postMessage(control: MainControl): void } | undefined;
+  /** The way from the broker thread. */
+  #fromBroker: PortLink | undefined;
+  /** User code is blocked in a `require`, so that nothing else can run. */
+  #waiting = false;
+  /** What came meanwhile and is none of the importer's business. */
+  #held: Message[] = [];
+  #shutdownHeld = false;
   #uncaught: ErrorContent | undefined;
   #ending = false;
 
@@ -70,10 +78,21 @@ export class MainThread {
       this.#log.record(stream, 'info', line);
     });
     const contexts = childContexts(this.#router, config.name);
-    let library: unknown;
-    this.#modules = new ModuleStore(() => (library ??= childLibrary(contexts, this.#log, this.#tracker)));
-    this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#modules.resolve(ref), this.#tracker);
-    this.#router.addHandler(LOAD_MODULE, { policy: hasParentAuthority, deliver: (message) => { this.#onLoadModule(message); } });
+    let library: Record<string, unknown> | undefined;
+    this.#importer = new ImporterSlot({
+      require: createRequire('/dev/null/tendril/'),
+      policy: config.modules,
+      send: (handle, value) => {
+        this.#sendUp(handle, value);
+      },
+      wait: (done) => {
+        this.#wait(done);
+      },
+      library: () => (library ??= childLibrary(contexts, this.#log, this.#tracker)),
+      error: (code, message) => new TendrilError(code, message),
+    });
+    this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#importer.resolve(ref), this.#tracker);
+    for (const handle of [LOAD_MODULE, LOAD_RESOURCE]) this.#router.addHandler(handle, { policy: hasParentAuthority, deliver: (message) => { this.#toImporter(message); } });
     this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: (message) => { if (message.replyTo !== IS_DEAD) this.#shutdown(); } });
     this.#lease = new MainLease({
       state: this.#state,
@@ -118,7 +137,8 @@ export class MainThread {
   #receive(batch: readonly Message[]): void {
     // User code is about to run, and may never return: someone must be there to notice.
     if (this.#port === undefined && batch.some(({ handle }) => handle === CALL_FUNCTION)) this.#startBrokerThread();
-    if (this.#link.own) this.#lease.receiveOwn(batch);
+    if (this.#waiting || this.#held.length > 0) this.#hold(batch);
+    else if (this.#link.own) this.#lease.receiveOwn(batch);
     else this.#lease.receivePosted(batch);
   }
 
@@ -132,16 +152,69 @@ export class MainThread {
     });
     this.#port = port1;
     this.#router.table.twin = this.#stream;
-    this.#link.join(new PortLink(port1, false, (control) => {
+    this.#fromBroker = new PortLink(port1, false, (control) => {
       this.#lease.onControl(control as BrokerControl);
-    }));
+    });
+    this.#link.join(this.#fromBroker);
     this.#lease.start((control) => {
       port1.postMessage(control);
     });
   }
 
-  #onLoadModule(message: Message): void {
-    if (message.replyTo !== IS_DEAD) this.#modules.receive(message.data, message.tail);
+  #toImporter({ handle, replyTo, data, tail }: Message): void {
+    if (replyTo === IS_DEAD) return;
+    if (handle === LOAD_MODULE) this.#importer.receive(data, tail);
+    else this.#importer.receiveResource(data, tail);
+  }
+
+  #sendUp(handle: number, value: unknown): void {
+    const { data, tail } = encodeValue(value);
+    const { id, parentIds } = this.#config;
+    this.#router.send({ dstId: parentIds[0] ?? 0, srcId: id, handle, replyTo: 0, data, ...(tail && { tail }) });
+  }
+
+  /** Blocks until `done`: the broker thread goes on, and brings what is waited for. */
+  #wait(done: () => boolean): void {
+    const port = this.#fromBroker;
+    if (port === undefined) throw new TendrilError('ERR_TENDRIL_NO_CALL', 'a module was asked for before the first call');
+    this.#lease.whileWaiting(() => {
+      this.#stream.flush();
+      this.#waiting = true;
+      try {
+        while (!done()) {
+          if (this.#shutdownHeld || this.#ending) throw new ShutdownError('this context');
+          const seen = this.#state.mail;
+          if (!port.poll()) this.#state.waitMail(seen);
+        }
+      } finally {
+        this.#waiting = false;
+      }
+    });
+  }
+
+  /** Keeps for later what comes while user code is blocked, in order; the importer gets what is its own at once. */
+  #hold(batch: readonly Message[]): void {
+    for (const message of batch) {
+      const { handle, srcId } = message;
+      const fromAbove = this.#config.parentIds.includes(srcId);
+      if (this.#waiting && fromAbove && (handle === LOAD_MODULE || handle === LOAD_RESOURCE)) {
+        try {
+          this.#toImporter(message);
+        } catch (error) {
+          this.#broker.report(error, `handler of handle ${String(handle)}`);
+        }
+        continue;
+      }
+      this.#held.push(message);
+      if (handle === SHUTDOWN && (fromAbove || srcId === this.#config.id)) this.#shutdownHeld = true;
+      if (this.#held.length === 1) {
+        this.#broker.after(0, () => {
+          const held = this.#held;
+          this.#held = [];
+          this.#lease.receivePosted(held);
+        });
+      }
+    }
   }
 
   #shutdown(): void {

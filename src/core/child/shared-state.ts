@@ -8,7 +8,8 @@ const DISPATCHES = 5;
 const ASLEEP = 6;
 const PONGS = 7;
 const PARTIAL = 8;
-const WORDS = 9;
+const MAIL = 9;
+const WORDS = 10;
 
 /** Who is writing to the parent's descriptor. */
 const NOBODY = 0;
@@ -114,6 +115,21 @@ export class SharedState {
 
   get pongs(): number {
     return Atomics.load(this.#words, PONGS);
+  }
+
+  /** Broker thread: something was posted to the main thread, which may be waiting for it. */
+  countMail(): void {
+    Atomics.add(this.#words, MAIL, 1);
+    Atomics.notify(this.#words, MAIL);
+  }
+
+  get mail(): number {
+    return Atomics.load(this.#words, MAIL);
+  }
+
+  /** Main thread: blocks until something is posted beyond the `seen` that it has looked for already. */
+  waitMail(seen: number): void {
+    Atomics.wait(this.#words, MAIL, seen);
   }
 
   /** Main thread: SHUTDOWN was seen. */

@@ -50,6 +50,11 @@ function textOf(read: () => unknown, otherwise: string): string {
   }
 }
 
+/** Modules at the paths that they have at the master, where they can be read; without the frames of ours in between. */
+function shownStack(stack: string): string {
+  return stack.replace(/\n +at .*tendril-(core|importer):.*/g, '').replaceAll('/dev/null/tendril/', '/');
+}
+
 /** Reduces anything that was thrown to what crosses the wire. Never throws: getters that throw give empty texts. */
 export function errorContent(thrown: unknown, causes: number = MAX_CAUSES): ErrorContent {
   if (!isError(thrown)) return ['Error', cut(messageOf(thrown), MAX_ERROR_MESSAGE), '', null, null];
@@ -68,7 +73,7 @@ export function errorContent(thrown: unknown, causes: number = MAX_CAUSES): Erro
   return [
     cut(textOf(() => error.name, 'Error'), 256),
     cut(textOf(() => error.message, ''), MAX_ERROR_MESSAGE),
-    cut(textOf(() => error.stack, ''), MAX_ERROR_STACK),
+    cut(textOf(() => shownStack(error.stack ?? ''), ''), MAX_ERROR_STACK),
     code === '' ? null : cut(code, 256),
     cause,
   ];

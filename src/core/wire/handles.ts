@@ -10,6 +10,12 @@ export const FORWARD_LOG = 102;
 export const SHUTDOWN = 106;
 /** Parent to child: module sources. */
 export const LOAD_MODULE = 107;
+/** Parent to child: push modules on to a context below. */
+export const FORWARD_MODULE = 108;
+/** Child to parent: a file beside a module is wanted. */
+export const GET_RESOURCE = 112;
+/** Parent to child: such a file. */
+export const LOAD_RESOURCE = 113;
 /** Parent to child: a context is gone. */
 export const DEL_ROUTE = 104;
 /** Caller to callee: cancel a call, or grant it credit. Ours; Mitogen has no such handle. */

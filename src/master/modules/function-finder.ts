@@ -6,7 +6,7 @@ import { parse } from 'es-module-lexer';
 import type { FunctionRef } from '../../core/call/protocol.ts';
 import type { RemoteFunction } from '../../core/call/types.ts';
 import { UsageError } from '../../core/errors.ts';
-import { isTypeScript, toCommonJs } from './transform.ts';
+import { isTypeScript, stripTypes } from './transform.ts';
 
 /** Where the inspector can see a function of another realm. */
 const HANDOVER: unique symbol = Symbol.for('tendril.function') as never;
@@ -90,7 +90,7 @@ function staticOwner(fn: RemoteFunction, source: string, line: number): string |
 
 /** The name under which a module exports the local name, or undefined. */
 function exportedAs(path: string, source: string, local: string): string | undefined {
-  const text = isTypeScript(path) ? toCommonJs.stripTypes(path, source) : source;
+  const text = isTypeScript(path) ? stripTypes(path, source) : source;
   for (const entry of parse(text)[1]) {
     if (entry.type === 'direct' && (entry.localName ?? entry.name) === local) return entry.name;
   }

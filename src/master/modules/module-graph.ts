@@ -1,114 +1,215 @@
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
-import { createRequire, isBuiltin } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { compileFunction } from 'node:vm';
-import { parse } from 'es-module-lexer';
-import type { ModuleRecord } from '../../core/importer/module-store.ts';
-import { TendrilError } from '../../core/errors.ts';
-import { isTypeScript, toCommonJs } from './transform.ts';
+import { readFileSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { ModuleFormat, ModuleLink, ModuleRecord, Profile, RequestKind, Target } from '../../core/importer/records.ts';
+import { messageOf } from '../../core/errors.ts';
+import { LIBRARY_ID, withoutQuery } from '../../importer/ids.ts';
+import { ModulePolicy, namesOf } from '../../importer/policy.ts';
+import { checkMainScript } from './main-script.ts';
+import { packageType } from './packages.ts';
+import { render, renderDynamicImports } from './render.ts';
+import { Resolver } from './resolver.ts';
+import { commonJsNames, hasModuleSyntax, scan } from './scanner.ts';
+import type { Scan } from './scanner.ts';
+import { isTypeScript, stripTypes, toCommonJs, typescriptAsCommonJs } from './transform.ts';
 
-const EXTENSIONS = ['.ts', '.mts', '.cts', '.js', '.mjs', '.cjs', '.json'];
-/** TypeScript lets a specifier name the file that the compiler would write. */
-const COMPILED: Readonly<Record<string, readonly string[]>> = { '.js': ['.ts', '.tsx'], '.mjs': ['.mts'], '.cjs': ['.cts'] };
-const REQUIRES = /\brequire\(\s*(['"])([^'"\\\n]+)\1\s*\)/g;
+/** Bytes that the source of one module may have. */
+export const MAX_MODULE_BYTES: number = 32 * 1024 * 1024;
 
-/**
- * The modules of the master as children get them. First, simple importer: everything becomes CommonJS, and the whole
- * closure of literal imports travels ahead of the call.
- */
+/** Makes another source of the one that is on the disk. */
+export type SourceModifier = (source: string, id: string) => string;
+
+/** One module at the master, whoever it is sent to. */
+interface Entry {
+  readonly id: string;
+  readonly path: string;
+  readonly format: ModuleFormat;
+  readonly source: string | Uint8Array;
+  readonly found: Scan;
+  readonly requires: Record<string, Target>;
+  readonly imports: Record<string, Target>;
+  readonly records: Map<Profile, ModuleRecord>;
+}
+
+/** A module as it is sent, and where it leads. */
+export interface GraphModule {
+  readonly record: ModuleRecord;
+  /** Modules that it cannot be run without. */
+  readonly needs: readonly string[];
+  /** Modules that it may ask for by their IDs later: those of literal `import()`. */
+  readonly mayAsk: readonly string[];
+}
+
+/** The modules of this process as children see them, read and scanned once. */
 export class ModuleGraph {
-  readonly #records = new Map<string, ModuleRecord>();
+  readonly resolver = new Resolver();
+  readonly #policy: ModulePolicy;
+  readonly #entries = new Map<string, Entry>();
+  readonly #overrides = new Map<string, string>();
+  readonly #modifiers = new Map<string, SourceModifier>();
 
-  /** The module `id` and everything that it needs, dependencies first, without those that `has` knows. */
-  closure(id: string, has: ReadonlySet<string>): ModuleRecord[] {
-    const order: ModuleRecord[] = [];
-    const seen = new Set(has);
-    const visit = (at: string): void => {
-      if (seen.has(at) || at.startsWith('node:') || at === 'tendril') return;
-      seen.add(at);
-      const record = this.#record(at);
-      for (const target of Object.values(record[2])) if (target !== null) visit(target);
-      order.push(record);
-    };
-    visit(id);
-    return order;
+  constructor(policy: ModulePolicy) {
+    this.#policy = policy;
   }
 
-  #record(id: string): ModuleRecord {
-    const known = this.#records.get(id);
+  /** Gives a module another source than its file has, or makes one where there is no file. */
+  override(id: string, source: string): void {
+    this.#overrides.set(id, source);
+    this.#entries.delete(id);
+  }
+
+  /** Changes the source of a module before it is scanned. */
+  modify(id: string, modifier: SourceModifier): void {
+    this.#modifiers.set(id, modifier);
+    this.#entries.delete(id);
+  }
+
+  /** A module for children of a profile. */
+  module(id: string, profile: Profile): GraphModule {
+    const entry = this.#entry(id);
+    let record = entry.records.get(profile);
+    if (record === undefined) entry.records.set(profile, (record = this.#record(entry, profile)));
+    const needs = [...entry.found.requires.map((specifier) => entry.requires[specifier]), ...entry.found.imports.map((specifier) => entry.imports[specifier])];
+    const late = entry.found.dynamic.map((specifier) => entry.imports[specifier]);
+    return { record, needs: [...new Set(needs)].filter(isModule), mayAsk: late.filter(isModule) };
+  }
+
+  /** Whether a module has been read already. */
+  has(id: string): boolean {
+    return this.#entries.has(id);
+  }
+
+  /** What a specifier stands for, for a child that asks. Refusals of the policy are answers too. */
+  resolveFor(kind: RequestKind, from: string, specifier: string): Target {
+    if (kind === 'id') return this.#checked(specifier);
+    return this.#checked(this.resolver.resolveFor(kind, pathOf(from), specifier));
+  }
+
+  #checked(target: Target): Target {
+    if (target === null || !isModule(target)) return target;
+    return this.#policy.refusal(namesOf(target)) === undefined ? target : '!ERR_TENDRIL_MODULE_REFUSED';
+  }
+
+  #entry(id: string): Entry {
+    const known = this.#entries.get(id);
     if (known) return known;
-    const path = fileURLToPath(id);
-    if (path.endsWith('.node')) throw new TendrilError('ERR_TENDRIL_NATIVE_ADDON', `${path} is a native addon, which cannot be sent to another machine; import it inside a try block, or leave it out of the module`);
-    let source: string;
+    let entry: Entry;
     try {
-      source = readFileSync(path, 'utf8');
+      entry = this.#read(id);
     } catch (error) {
-      throw new TendrilError('ERR_TENDRIL_MODULE_NOT_FOUND', `cannot read the module ${path}`, { cause: error });
+      entry = failed(id, error);
     }
-    const code = toCommonJs.module(path, source, isEsm(path, source));
-    refuseTopLevelAwait(path, code);
-    const requires: Record<string, string | null> = {};
-    if (!path.endsWith('.json')) for (const [, , specifier] of code.matchAll(REQUIRES)) if (specifier !== undefined) requires[specifier] ??= resolveFrom(path, specifier);
-    const record: ModuleRecord = [id, code, requires];
-    this.#records.set(id, record);
-    return record;
+    this.#entries.set(id, entry);
+    return entry;
   }
-}
 
-/** What a function body does not take is found here, where there is a path to name, and not in the child. */
-function refuseTopLevelAwait(path: string, code: string): void {
-  if (path.endsWith('.json') || !/\bawait\b/.test(code)) return;
-  try {
-    compileFunction(code);
-  } catch (error) {
-    if (!(error as Error).message.includes('await') && !/missing \) after argument list|Unexpected (?:identifier|reserved word)/.test((error as Error).message)) return;
-    throw new TendrilError('ERR_TENDRIL_TOP_LEVEL_AWAIT', `${path} seems to use await outside of a function, which cannot run in a child (${(error as Error).message}). If it is your main script, put the functions that run in children into a module of their own`, { cause: error });
+  #read(id: string): Entry {
+    const data = id.startsWith('data:') ? dataOf(id) : undefined;
+    const path = data ? id : pathOf(id);
+    const bytes = data?.bytes ?? this.#bytes(id, path);
+    const extension = data?.extension ?? /\.\w+$/.exec(path)?.[0] ?? '';
+    const none: Scan = { requires: [], imports: [], dynamic: [], dynamicAt: [] };
+    const plain = { id, path, requires: {}, imports: {}, records: new Map<Profile, ModuleRecord>() };
+    if (extension === '.wasm') return { ...plain, format: 'wasm', source: bytes, found: none };
+    const modifier = this.#modifiers.get(withoutQuery(id));
+    const text = Buffer.from(bytes).toString().replace(/^\uFEFF/, '');
+    let source = modifier ? modifier(text, id) : text;
+    if (extension === '.json') return { ...plain, format: 'json', source, found: none };
+    if (id.startsWith('file:')) checkMainScript(withoutQuery(id), source);
+    if (isTypeScript(path)) source = stripTypes(path, source);
+    let format = formatOf(path, extension, source);
+    if (format === 'module' && asCommonJs(path)) {
+      format = 'commonjs';
+      source = toCommonJs(path, source);
+    }
+    const found = scan(source, format === 'module');
+    const requires = this.#targets('require', path, found.requires);
+    const imports = this.#targets('import', path, [...found.imports, ...found.dynamic]);
+    return { ...plain, format, source, found, requires, imports };
   }
-}
 
-function resolveFrom(parent: string, specifier: string): string | null {
-  if (isBuiltin(specifier)) return specifier.startsWith('node:') ? specifier : `node:${specifier}`;
-  if (specifier === 'tendril') return specifier;
-  const local = /^\.{0,2}\//.test(specifier) ? localFile(resolve(dirname(parent), specifier)) : specifier.startsWith('file:') ? localFile(fileURLToPath(specifier)) : undefined;
-  if (local !== undefined) return pathToFileURL(realpathSync(local)).href;
-  try {
-    const path = createRequire(parent).resolve(specifier);
-    return path.endsWith('.node') ? null : pathToFileURL(path).href;
-  } catch {
-    return null;
+  #bytes(id: string, path: string): Uint8Array {
+    const override = this.#overrides.get(withoutQuery(id));
+    if (override !== undefined) return Buffer.from(override);
+    const stat = statSync(path);
+    if (!stat.isFile()) throw Object.assign(new Error(`${path} is not a file`), { code: 'MODULE_NOT_FOUND' });
+    if (stat.size > MAX_MODULE_BYTES) throw Object.assign(new Error(`${path} has ${String(stat.size)} bytes, and a module may have ${String(MAX_MODULE_BYTES)}; read it as a file, or send it in parts`), { code: 'ERR_TENDRIL_MODULE_TOO_LARGE' });
+    return readFileSync(path);
   }
-}
 
-function localFile(path: string): string | undefined {
-  const dot = path.lastIndexOf('.');
-  const extension = dot > path.lastIndexOf('/') ? path.slice(dot) : '';
-  const sources = (COMPILED[extension] ?? []).map((other) => path.slice(0, dot) + other);
-  const candidates = [...(EXTENSIONS.includes(extension) ? [path] : []), ...sources, ...EXTENSIONS.map((other) => path + other), ...EXTENSIONS.map((other) => join(path, `index${other}`))];
-  return candidates.find((candidate) => existsSync(candidate));
-}
+  #targets(kind: 'require' | 'import', path: string, specifiers: readonly string[]): Record<string, Target> {
+    const targets: Record<string, Target> = {};
+    for (const specifier of specifiers) if (specifier !== '__proto__') targets[specifier] ??= this.#checked(this.resolver.resolve(kind, path, specifier));
+    return targets;
+  }
 
-/** Whether a file is an ES module, by its extension, its package, or, where both are silent, its syntax. */
-function isEsm(path: string, source: string): boolean {
-  if (/\.m[jt]s$/.test(path)) return true;
-  if (/\.c[jt]s$/.test(path)) return false;
-  if (packageType(dirname(path)) === 'module') return true;
-  return parse(isTypeScript(path) ? toCommonJs.stripTypes(path, source) : source)[3];
-}
-
-const types = new Map<string, string | undefined>();
-
-function packageType(directory: string): string | undefined {
-  if (types.has(directory)) return types.get(directory);
-  let type: string | undefined;
-  const file = join(directory, 'package.json');
-  if (existsSync(file)) {
+  #record(entry: Entry, profile: Profile): ModuleRecord {
+    const { id, format, source, requires, imports, found } = entry;
+    const make = (text: string | Uint8Array, link: ModuleLink | null = null, as: ModuleFormat = format): ModuleRecord => {
+      const names = as === 'commonjs' ? [...this.#names(entry, new Set())] : [];
+      return [id, as, typeof text === 'string' ? Buffer.from(text) : text, requires, imports, names, link];
+    };
+    if (profile === 'native' || typeof source !== 'string') return make(source);
+    if (format === 'commonjs') return make(renderDynamicImports(source.replace(/^#!/, '//'), found.dynamicAt));
+    if (format !== 'module') return make(source);
     try {
-      type = (JSON.parse(readFileSync(file, 'utf8')) as { type?: string }).type ?? 'commonjs';
-    } catch {
-      type = undefined;
+      const rendering = render(source);
+      return make(rendering.source, rendering.link);
+    } catch (error) {
+      return make(failureText('SyntaxError', '', `${pathOf(id)}: ${messageOf(error)}`), null, 'error');
     }
-  } else if (dirname(directory) !== directory) type = packageType(dirname(directory));
-  types.set(directory, type);
-  return type;
+  }
+
+  /** The names of a CommonJS module, with those of the modules that it passes on. */
+  #names(entry: Entry, seen: Set<string>): Set<string> {
+    const all = new Set<string>();
+    if (seen.has(entry.id) || entry.format !== 'commonjs' || typeof entry.source !== 'string') return all;
+    seen.add(entry.id);
+    const { names, from } = commonJsNames(entry.source);
+    for (const name of names) all.add(name);
+    for (const specifier of from) {
+      const target = entry.requires[specifier];
+      if (target != null && isModule(target)) for (const name of this.#names(this.#entry(target), seen)) all.add(name);
+    }
+    return all;
+  }
+}
+
+function pathOf(id: string): string {
+  return fileURLToPath(withoutQuery(id));
+}
+
+/** A target that is a module which can be sent. */
+function isModule(target: Target | undefined): target is string {
+  return target != null && (target.startsWith('file:') || target.startsWith('data:')) && target !== LIBRARY_ID && !withoutQuery(target).endsWith('.node');
+}
+
+function formatOf(path: string, extension: string, source: string): 'commonjs' | 'module' {
+  if (/^\.m[jt]s$/.test(extension)) return 'module';
+  if (/^\.c[jt]s$/.test(extension)) return 'commonjs';
+  if (path.startsWith('data:')) return 'module';
+  return packageType(path) ?? (hasModuleSyntax(source) ? 'module' : 'commonjs');
+}
+
+function asCommonJs(path: string): boolean {
+  return typescriptAsCommonJs && isTypeScript(path) && !path.endsWith(".mts") && packageType(path) !== 'module';
+}
+
+function failureText(name: string, code: string, message: string): string {
+  return JSON.stringify([name, code, message]);
+}
+
+/** What is sent in the place of a module that cannot be: its failure, thrown where it is imported and nowhere else. */
+function failed(id: string, error: unknown): Entry {
+  const given = (error as { code?: unknown }).code;
+  const code = typeof given === 'string' ? (given === 'ENOENT' || given === 'EISDIR' || given === 'ENOTDIR' ? 'MODULE_NOT_FOUND' : given) : '';
+  const name = error instanceof SyntaxError || (error as { name?: unknown }).name === 'SyntaxError' ? 'SyntaxError' : 'Error';
+  const source = failureText(name, code, messageOf(error));
+  return { id, path: id, format: 'error', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: {}, imports: {}, records: new Map() };
+}
+
+/** The content of a `data:` URL and the extension that its type would have. */
+function dataOf(id: string): { bytes: Uint8Array; extension: string } {
+  const [, type = '', base64, body = ''] = /^data:([^;,]*)[^,]*?(;base64)?,([^]*)$/.exec(id) ?? [];
+  const extension = type === 'application/json' ? '.json' : type === 'application/wasm' ? '.wasm' : '.mjs';
+  return { bytes: base64 === undefined ? Buffer.from(decodeURIComponent(body)) : Buffer.from(body, 'base64'), extension };
 }

@@ -1,40 +1,316 @@
-import { deflateRawSync } from 'node:zlib';
+import { dirname, isAbsolute, join, resolve as resolvePath } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { FunctionRef } from '../../core/call/protocol.ts';
+import { DecodeError, TendrilError, UsageError } from '../../core/errors.ts';
+import type { ModuleAnswer, ModuleBatch, ModuleRecord, ModuleRequest, Profile, ResourceRequest, Target } from '../../core/importer/records.ts';
+import { isImmediateChild } from '../../core/mailbox/policy.ts';
 import type { Router } from '../../core/routing/router.ts';
-import { LOAD_MODULE } from '../../core/wire/handles.ts';
-import { encodeValue } from '../../core/wire/values.ts';
+import { IS_DEAD } from '../../core/wire/frame.ts';
+import type { Message } from '../../core/wire/frame.ts';
+import { GET_MODULE, GET_RESOURCE, LOAD_MODULE, LOAD_RESOURCE } from '../../core/wire/handles.ts';
+import { decodeValue, encodeValue } from '../../core/wire/values.ts';
+import { withoutQuery } from '../../importer/ids.ts';
+import { ModulePolicy, namesOf } from '../../importer/policy.ts';
+import { closure } from '../../parent/modules/closure.ts';
+import { Packer } from '../../parent/modules/packs.ts';
+import { importerPart, profileOf } from './importer-parts.ts';
+import { Client } from './client.ts';
+import type { ModuleStats } from './client.ts';
 import { ModuleGraph } from './module-graph.ts';
+import type { GraphModule, SourceModifier } from './module-graph.ts';
+import type { ModuleOptions } from './options.ts';
+import { policyConfig } from './options.ts';
+import { realPath } from './packages.ts';
+import { readResource } from './resources.ts';
 
-/** Sends modules to children: each once, with everything that it needs, ahead of the call that needs it. */
+const NOTHING = new Uint8Array(0);
+/** Characters of a specifier or path that a child may send. */
+const MAX_NAME = 4096;
+
+/** What the responder needs to know of a context. */
+export interface ResponderTarget {
+  readonly id: number;
+  readonly name: string;
+  readonly nodeVersion: string;
+}
+
+/** Tells the log of the master. */
+export type ResponderLog = (level: 'warn' | 'debug', message: string) => void;
+
+/**
+ * Sends this process's modules to children (Mitogen's ModuleResponder): each once to each child, with everything that it
+ * needs, ahead of the call that needs it; and answers what children ask for, within what they may see.
+ */
 export class ModuleResponder {
   readonly #router: Router;
-  readonly #graph = new ModuleGraph();
-  readonly #sent = new Map<number, Set<string>>();
+  readonly #log: ResponderLog;
+  readonly #policy: ModulePolicy;
+  readonly #assets: boolean;
+  readonly #graph: ModuleGraph;
+  readonly #packer = new Packer();
+  readonly #clients = new Map<number, Client>();
+  /** What a context has had before it was gone. */
+  readonly #find: (id: number) => ResponderTarget | undefined;
 
-  constructor(router: Router) {
+  /** @internal */
+  constructor(router: Router, options: ModuleOptions, find: (id: number) => ResponderTarget | undefined, log: ResponderLog) {
     this.#router = router;
+    this.#log = log;
+    this.#find = find;
+    this.#policy = new ModulePolicy(policyConfig(options));
+    this.#assets = options.assets ?? true;
+    this.#graph = new ModuleGraph(this.#policy);
+    router.addHandler(GET_MODULE, { policy: isImmediateChild, deliver: (message) => { this.#onGetModule(message); } });
+    router.addHandler(GET_RESOURCE, { policy: isImmediateChild, deliver: (message) => { this.#onGetResource(message); } });
   }
 
-  /** Makes sure that the module of `ref` is, or will be in time, in the context. */
-  prepare(contextId: number, ref: FunctionRef): void {
+  /** What was sent to a context so far. */
+  stats(contextId: number): ModuleStats | undefined {
+    return this.#clients.get(contextId)?.stats();
+  }
+
+  /**
+   * Gives a module another source than its file has, in children that do not have it yet (Mitogen's
+   * `add_source_override`).
+   *
+   * @param module - URL or path of the module; there need not be a file
+   */
+  override(module: string | URL, source: string): void {
+    this.#graph.override(idOf(module), source);
+  }
+
+  /** Changes the source of a module for children that do not have it yet (Mitogen's `add_source_modifier`). */
+  modify(module: string | URL, modifier: SourceModifier): void {
+    this.#graph.modify(idOf(module), modifier);
+  }
+
+  /**
+   * Sends modules, and all that they need, ahead of need (Mitogen's `forward_modules`). Waits for a context that is not
+   * connected yet; a context that is gone is logged and nothing else.
+   *
+   * @param context - a context of this master
+   * @param names - URLs or paths of modules, or names of packages as the main script would import them
+   *
+   * Throws ERR_TENDRIL_MODULE_NOT_FOUND for a name that stands for nothing, ERR_TENDRIL_MODULE_REFUSED for one that the
+   * policy refuses.
+   */
+  forward(context: { readonly id: number; readonly name: string; readonly connected: { subscribe(observer: { next(): void; error(): void }): unknown } }, names: readonly (string | URL)[]): void {
+    const ids = names.map((name) => this.#named(name));
+    const drop = (): void => {
+      this.#log('warn', `dropping forward of ${names.map(String).join(', ')} to ${context.name}, which is gone`);
+    };
+    context.connected.subscribe({
+      next: () => {
+        const target = this.#find(context.id);
+        if (target === undefined) drop();
+        else for (const id of ids) this.#push(this.#client(target), id);
+      },
+      error: drop,
+    });
+  }
+
+  /**
+   * Makes sure that the module of `ref` is, or will be in time, in the context. Throws when it cannot be there.
+   *
+   * @internal
+   */
+  prepare(target: ResponderTarget, ref: FunctionRef): void {
     if (ref.module.startsWith('node:')) return;
-    let sent = this.#sent.get(contextId);
-    if (sent === undefined) this.#sent.set(contextId, (sent = new Set()));
-    if (sent.has(ref.module)) return;
-    const records = this.#graph.closure(ref.module, sent);
-    for (const [id] of records) sent.add(id);
-    const packed = deflateRawSync(encodeAll(records));
-    const { data, tail } = encodeValue(packed);
-    this.#router.send({ dstId: contextId, srcId: this.#router.id, handle: LOAD_MODULE, replyTo: 0, data, ...(tail && { tail }) });
+    const client = this.#client(target);
+    if (client.has(ref.module)) return;
+    const refusal = this.#policy.refusal(namesOf(ref.module));
+    if (refusal !== undefined) throw new TendrilError('ERR_TENDRIL_MODULE_REFUSED', `${ref.module} is not sent to ${target.name}: ${refusal}; see the option modules of Master`);
+    this.#refuseFailed(this.#graph.module(ref.module, client.profile));
+    this.#push(client, ref.module);
   }
 
-  /** Forgets a context that is gone. */
+  /** Forgets a context that is gone. @internal */
   forget(contextId: number): void {
-    this.#sent.delete(contextId);
+    this.#clients.delete(contextId);
+  }
+
+  /** What cannot be read here fails at the caller, where there is someone to read it. */
+  #refuseFailed({ record: [id, format, source] }: GraphModule): void {
+    if (format !== 'error') return;
+    const [name, code, message] = JSON.parse(Buffer.from(source).toString()) as [string, string, string];
+    // A syntax error is for the engine of the child to show, and others for the importer.
+    if (name === 'SyntaxError') return;
+    if (code === 'ERR_TENDRIL_MAIN_SCRIPT') throw new UsageError(code, message);
+    throw new TendrilError(code.startsWith('ERR_TENDRIL_') ? code : 'ERR_TENDRIL_MODULE_NOT_FOUND', `cannot send the module ${id}: ${message}`);
+  }
+
+  #client(target: ResponderTarget): Client {
+    let client = this.#clients.get(target.id);
+    if (client === undefined) this.#clients.set(target.id, (client = new Client(target.id, profileOf(target.nodeVersion), this.#router.broker)));
+    return client;
+  }
+
+  #named(name: string | URL): string {
+    const text = String(name);
+    if (!/^\.{0,2}\/|^file:/.test(text)) {
+      const target = this.#graph.resolver.resolve('import', join(dirname(process.argv[1] ?? process.cwd()), 'main'), text);
+      if (target === null || target.startsWith('!')) throw new TendrilError('ERR_TENDRIL_MODULE_NOT_FOUND', `cannot find ${text}, which is to be forwarded; name a package that the main script can import, or give a URL`);
+      return this.#admitted(target, text);
+    }
+    return this.#admitted(idOf(name), text);
+  }
+
+  #admitted(id: string, name: string): string {
+    const refusal = this.#policy.refusal(namesOf(id));
+    if (refusal !== undefined) throw new TendrilError('ERR_TENDRIL_MODULE_REFUSED', `${name} is not sent: ${refusal}`);
+    return id;
+  }
+
+  /** Sends a module with all that it needs, as far as the context does not have it. */
+  #push(client: Client, id: string, answers: readonly ModuleAnswer[] = []): void {
+    const modules = closure([id], (at) => this.#graph.module(at, client.profile), ({ needs }) => needs, (at) => client.has(at) || !at.startsWith('file:') && !at.startsWith('data:'));
+    for (const { record, mayAsk } of modules) client.sent(record, mayAsk);
+    const batches = this.#packer.split(modules.map(({ record }) => record));
+    this.#begin(client);
+    batches.forEach((records, index) => {
+      this.#send(client, records, index === batches.length - 1 ? answers : []);
+    });
+    if (batches.length === 0 && answers.length > 0) this.#send(client, [], answers);
+  }
+
+  /** The importer comes before the first module. */
+  #begin(client: Client): void {
+    if (client.begun) return;
+    client.begun = true;
+    this.#send(client, [importerPart(client.profile)], []);
+  }
+
+  #send(client: Client, records: readonly ModuleRecord[], answers: readonly ModuleAnswer[]): void {
+    const { packed, kept } = records.length === 0 ? { packed: NOTHING, kept: false } : this.#packer.pack(records);
+    if (kept) client.cacheHits++;
+    client.bytes += packed.length;
+    const { data, tail } = encodeValue([answers, packed] satisfies ModuleBatch);
+    this.#router.send({ dstId: client.contextId, srcId: this.#router.id, handle: LOAD_MODULE, replyTo: 0, data, ...(tail && { tail }) });
+  }
+
+  #onGetModule(message: Message): void {
+    const target = message.replyTo === IS_DEAD ? undefined : this.#find(message.srcId);
+    if (target === undefined) return;
+    const client = this.#client(target);
+    const request = checkModuleRequest(decodeValue(message.data, message.tail), client.profile);
+    client.requests++;
+    const taken = client.throttle.run(() => {
+      if (this.#clients.get(client.contextId) === client) this.#answer(client, request);
+    });
+    if (!taken) this.#reply(client, request, '!ERR_TENDRIL_MODULE_QUOTA');
+  }
+
+  #answer(client: Client, request: ModuleRequest): void {
+    const target = this.#targetFor(client, request);
+    if (target === null || !(target.startsWith('file:') || target.startsWith('data:')) || target.endsWith('.node')) {
+      this.#reply(client, request, target);
+      return;
+    }
+    if (client.has(target)) client.cacheHits++;
+    this.#push(client, target, [answerOf(request, target)]);
+  }
+
+  #reply(client: Client, request: ModuleRequest, target: Target): void {
+    if (target === null || target.startsWith('!')) client.negatives++;
+    this.#begin(client);
+    this.#send(client, [], [answerOf(request, target)]);
+  }
+
+  /** What a request comes to: the ID of a module that the context may have. What it may not have is not there. */
+  #targetFor(client: Client, [, kind, from, specifier]: ModuleRequest): Target {
+    if (kind === 'id') {
+      if (client.has(specifier) || client.mayAsk(specifier)) return specifier;
+      return this.#visible(client, specifier) ? this.#graph.resolveFor(kind, from, specifier) : null;
+    }
+    if (!client.has(from) && !this.#visible(client, from)) return null;
+    const target = this.#graph.resolveFor(kind, from, specifier);
+    if (!target?.startsWith('file:')) return target;
+    // A package is public to those who can name it; a path is not.
+    const named = isCleanName(specifier);
+    if (client.has(target) || named || this.#visible(client, target)) return target;
+    this.#log('debug', `refused ${target} to context ${String(client.contextId)}: it is in no package of which it has a module`);
+    return null;
+  }
+
+  /** Whether an ID is a file of a package that the context has a module of. */
+  #visible(client: Client, id: string): boolean {
+    const path = pathOf(id);
+    const real = path === undefined ? undefined : (realPath(path) ?? realParent(path));
+    return real !== undefined && client.sees(real);
+  }
+
+  #onGetResource(message: Message): void {
+    const target = message.replyTo === IS_DEAD ? undefined : this.#find(message.srcId);
+    if (target === undefined) return;
+    const client = this.#client(target);
+    const request = checkResourceRequest(decodeValue(message.data, message.tail));
+    client.requests++;
+    const packages = this.#assets ? client.packages.filter(({ root }) => this.#policy.refusal(namesOf(pathToFileURL(root).href)) === undefined || this.#policy.refusal(namesOf(pathToFileURL(request[1]).href)) === undefined) : [];
+    const taken = client.reads.run(async () => {
+      const answer = await readResource(request, packages, this.#router.maxMessageSize / 2);
+      if (this.#clients.get(client.contextId) !== client) return;
+      if (answer[2] !== null) client.negatives++;
+      this.#sendResource(client, answer);
+      await client.drained(this.#router);
+    });
+    if (!taken) this.#sendResource(client, [...request, 'EAGAIN', null]);
+  }
+
+  #sendResource(client: Client, answer: readonly unknown[]): void {
+    const { data, tail } = encodeValue(answer);
+    for (const part of [data, ...(tail ?? [])]) client.bytes += part.length;
+    this.#router.send({ dstId: client.contextId, srcId: this.#router.id, handle: LOAD_RESOURCE, replyTo: 0, data, ...(tail && { tail }) });
   }
 }
 
-function encodeAll(value: unknown): Uint8Array {
-  const { data, tail = [] } = encodeValue(value);
-  return Buffer.concat([data, ...tail]);
+function answerOf([, kind, from, specifier]: ModuleRequest, target: Target): ModuleAnswer {
+  return [kind, from, specifier, target];
+}
+
+/** A name of a package, perhaps with a path in it that goes nowhere but down. */
+function isCleanName(specifier: string): boolean {
+  return !/^[./]|^\w+:|[\\%]/.test(specifier) && specifier.split('/').every((step) => step !== '' && step !== '.' && step !== '..');
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= MAX_NAME && !value.includes('\0');
+}
+
+function checkModuleRequest(value: unknown, profile: Profile): ModuleRequest {
+  const [asked, kind, from, specifier] = Array.isArray(value) ? (value as unknown[]) : [];
+  const valid = asked === profile && (kind === 'require' || kind === 'import' || kind === 'id') && isName(from) && isName(specifier);
+  if (!valid) throw new DecodeError('a request for a module has a field of the wrong kind');
+  return [profile, kind, from, specifier];
+}
+
+function checkResourceRequest(value: unknown): ResourceRequest {
+  const [operation, path] = Array.isArray(value) ? (value as unknown[]) : [];
+  const known = operation === 'read' || operation === 'stat' || operation === 'list';
+  if (!known || !isName(path) || !isAbsolute(path)) throw new DecodeError('a request for a file has a field of the wrong kind');
+  return [operation, resolvePath(path)];
+}
+
+function pathOf(id: string): string | undefined {
+  try {
+    return fileURLToPath(withoutQuery(id));
+  } catch {
+    return undefined;
+  }
+}
+
+/** For the bases of look-ups, which need not be files: their directory decides. */
+function realParent(path: string): string | undefined {
+  const parent = realPath(dirname(path));
+  return parent === undefined ? undefined : join(parent, 'module');
+}
+
+function idOf(module: string | URL): string {
+  const text = String(module);
+  if (text.startsWith('file:')) return withoutQuery(realId(fileURLToPath(text)));
+  if (isAbsolute(text)) return realId(text);
+  throw new UsageError('ERR_TENDRIL_BAD_MODULE', `${text} does not say which module is meant: give new URL('${text}', import.meta.url), or an absolute path`);
+}
+
+function realId(path: string): string {
+  return pathToFileURL(realPath(path) ?? path).href;
 }

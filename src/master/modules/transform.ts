@@ -1,4 +1,4 @@
-import { parse } from 'es-module-lexer';
+import module from 'node:module';
 import { transform } from 'sucrase';
 
 /** Whether a file is TypeScript, by its extension. */
@@ -6,31 +6,39 @@ export function isTypeScript(path: string): boolean {
   return /\.[cm]?tsx?$/.test(path);
 }
 
-/** `import.meta` has no meaning in CommonJS; the child passes an object in its place. */
-function replaceImportMeta(source: string): string {
-  if (!source.includes('import.meta')) return source;
-  let replaced = '';
-  let at = 0;
-  for (const { type, start, end } of parse(source)[0]) {
-    if (type !== 'import-meta') continue;
-    replaced += `${source.slice(at, start)}__tendrilMeta`;
-    at = end;
+/** tsx drops imports of which only types are used, and makes CommonJS of ES syntax where the package says so; Node does not. */
+const runByTsx = /\btsx\b/.test([...process.execArgv, process.env['NODE_OPTIONS'] ?? ''].join(' '));
+
+type Strip = (source: string) => string;
+
+const { stripTypeScriptTypes: strip } = module as unknown as { readonly stripTypeScriptTypes?: Strip };
+
+/** Silences nothing but the warning of Node's own stripper that it is experimental. */
+function stripQuietly(source: string): string | undefined {
+  if (strip === undefined || runByTsx) return undefined;
+  const emitWarning = process.emitWarning.bind(process);
+  process.emitWarning = () => undefined;
+  try {
+    return strip(source);
+  } catch (error) {
+    // Syntax that is more than types needs a transformation, and a mistake is found by that too.
+    if ((error as { code?: string }).code?.startsWith('ERR_') !== true) throw error;
+    return undefined;
+  } finally {
+    process.emitWarning = emitWarning;
   }
-  return replaced + source.slice(at);
 }
 
-/** Sources of modules as CommonJS, with every line where it was. */
-export const toCommonJs = {
-  /** Removes types only. */
-  stripTypes(path: string, source: string): string {
-    return transform(source, { transforms: ['typescript'], filePath: path, disableESTransforms: true, keepUnusedImports: true }).code;
-  },
+/** TypeScript as JavaScript, every line where it was. Node's stripper where it is there, which keeps the columns too. */
+export function stripTypes(path: string, source: string): string {
+  const jsx = path.endsWith('x');
+  return (jsx ? undefined : stripQuietly(source)) ?? transform(source, { transforms: jsx ? ['typescript', 'jsx'] : ['typescript'], filePath: path, disableESTransforms: true, keepUnusedImports: !runByTsx, preserveDynamicImport: true }).code;
+}
 
-  /** A module of any kind as CommonJS. */
-  module(path: string, source: string, esm: boolean): string {
-    if (path.endsWith('.json')) return source;
-    const plain = isTypeScript(path) ? toCommonJs.stripTypes(path, source) : source.replace(/^#!/, '//');
-    if (!esm) return plain;
-    return transform(replaceImportMeta(plain), { transforms: ['imports'], filePath: path, disableESTransforms: true }).code;
-  },
-};
+/** Whether TypeScript with ES syntax in a package that is not of type `module` runs as CommonJS here. */
+export const typescriptAsCommonJs: boolean = runByTsx;
+
+/** ES syntax as CommonJS, as tsx does for packages of type CommonJS. */
+export function toCommonJs(path: string, source: string): string {
+  return transform(source, { transforms: ['imports'], filePath: path, disableESTransforms: true, preserveDynamicImport: true }).code;
+}

@@ -1,0 +1,107 @@
+import { compileFunction } from 'node:vm';
+import { inflateRawSync } from 'node:zlib';
+import type { FunctionRef } from '../call/protocol.ts';
+import { TendrilError } from '../errors.ts';
+import { decodeValue } from '../wire/values.ts';
+import type { ModuleAnswer, ModuleBatch, ModulePolicyConfig, ModuleRecord, ResourceAnswer } from './records.ts';
+
+/** Bytes that one LOAD_MODULE may inflate to. */
+const MAX_BATCH_BYTES: number = 256 * 1024 * 1024;
+
+/** What the importer needs of the context that it runs in. */
+export interface ImporterHost {
+  readonly require: NodeJS.Require;
+  readonly policy: ModulePolicyConfig;
+  /** Sends a value to the parent, on a handle. */
+  send(handle: number, value: unknown): void;
+  /** Blocks this thread until `done` is true; messages for the importer are taken meanwhile. Throws when that never will be. */
+  wait(done: () => boolean): void;
+  /** What `tendril` is here. */
+  readonly library: () => Record<string, unknown>;
+  /** Makes an error of the library's. */
+  readonly error: (code: string, message: string) => Error;
+}
+
+/** The importer: hooks into Node's loaders. The master sends it ahead of the first module (src/importer). */
+export interface Importer {
+  take(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void;
+  takeResource(answer: ResourceAnswer): void;
+  /** The exports of a module, evaluated on first use; a promise of them where evaluation is asynchronous. */
+  load(id: string): unknown;
+}
+
+type ImportFunction = (...args: unknown[]) => unknown;
+
+/**
+ * Where modules come in and functions are found. What runs modules is not part of the core: most contexts of a large
+ * tree call nothing but builtins, and what the importer needs differs between versions of Node.
+ */
+export class ImporterSlot {
+  readonly #host: ImporterHost;
+  #importer: Importer | undefined;
+  readonly #functions = new Map<string, Map<string, ImportFunction>>();
+
+  constructor(host: ImporterHost) {
+    this.#host = host;
+  }
+
+  /** Takes the payload of a LOAD_MODULE. */
+  receive(data: Uint8Array, tail?: readonly Uint8Array[]): void {
+    const [answers, packed] = decodeValue(data, tail) as ModuleBatch;
+    const records = packed.length === 0 ? [] : (decodeValue(inflateRawSync(packed, { maxOutputLength: MAX_BATCH_BYTES })) as ModuleRecord[]);
+    const [first] = records;
+    if (first?.[1] === 'part') {
+      const start = compileFunction(Buffer.from(first[2]).toString(), ['require', 'host'], { filename: 'tendril-importer' }) as (require: NodeJS.Require, host: ImporterHost) => Importer;
+      this.#importer ??= start(this.#host.require, this.#host);
+    }
+    this.#importer?.take(answers, records);
+  }
+
+  /** Takes the payload of a LOAD_RESOURCE. */
+  receiveResource(data: Uint8Array, tail?: readonly Uint8Array[]): void {
+    this.#importer?.takeResource(decodeValue(data, tail) as ResourceAnswer);
+  }
+
+  /** The function that a call names. */
+  resolve(ref: FunctionRef): ImportFunction | PromiseLike<ImportFunction> {
+    // Two maps, because joining the names for one key would cost every call.
+    let functions = this.#functions.get(ref.module);
+    if (functions === undefined) this.#functions.set(ref.module, (functions = new Map<string, ImportFunction>()));
+    const key = ref.className === null ? ref.name : `${ref.className}.${ref.name}`;
+    const known = functions.get(key);
+    if (known !== undefined) return known;
+    const exports = this.#load(ref.module);
+    const keep = (loaded: unknown): ImportFunction => {
+      const found = find(loaded, ref);
+      functions.set(key, found);
+      return found;
+    };
+    return isPromise(exports) ? exports.then(keep) : keep(exports);
+  }
+
+  #load(module: string): unknown {
+    if (module.startsWith('node:')) return this.#host.require(module);
+    if (this.#importer === undefined) throw new TendrilError('ERR_TENDRIL_MODULE_NOT_FOUND', `${module} did not come with its call`);
+    return this.#importer.load(module);
+  }
+}
+
+/** By the brand: a module may export a function `then`, which must not be taken for a promise's. */
+function isPromise(value: unknown): value is Promise<unknown> {
+  return value instanceof Promise;
+}
+
+function find(loaded: unknown, ref: FunctionRef): ImportFunction {
+  const holder = ref.className === null ? loaded : member(loaded, ref.className);
+  const found = member(holder, ref.name);
+  if (typeof found !== 'function') throw new TendrilError('ERR_TENDRIL_NO_FUNCTION', `${ref.module} has no function ${ref.className === null ? '' : `${ref.className}.`}${ref.name}; export it`);
+  // Methods see their class as `this`, functions of builtin modules their module.
+  return (found as ImportFunction).bind(holder);
+}
+
+function member(holder: unknown, name: string): unknown {
+  if ((typeof holder !== 'object' && typeof holder !== 'function') || holder === null) return undefined;
+  // module.exports = fn is the default export for those who import it.
+  if (name === 'default' && !('default' in holder)) return holder;
+  return (holder as Record<string, unknown>)[name];
+}

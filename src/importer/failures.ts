@@ -1,0 +1,48 @@
+import type { Target } from '../core/importer/records.ts';
+
+/** Codes that a target can have, and what they say; those of Node are worded as Node words them. */
+function reason(code: string, specifier: string, from: string): string {
+  switch (code) {
+    case 'ERR_PACKAGE_PATH_NOT_EXPORTED':
+      return `Package subpath of '${specifier}' is not defined by "exports" in its package.json, imported from ${from}`;
+    case 'ERR_PACKAGE_IMPORT_NOT_DEFINED':
+      return `Package import specifier "${specifier}" is not defined in the package.json of ${from}`;
+    case 'ERR_UNSUPPORTED_DIR_IMPORT':
+      return `Directory import '${specifier}' is not supported resolving ES modules imported from ${from}`;
+    case 'ERR_INVALID_MODULE_SPECIFIER':
+      return `Invalid module "${specifier}" imported from ${from}`;
+    case 'ERR_INVALID_PACKAGE_CONFIG':
+      return `Invalid package.json of '${specifier}', imported from ${from}`;
+    default:
+      return `Cannot resolve '${specifier}', imported from ${from} (${code})`;
+  }
+}
+
+/** The error for a specifier that stands for nothing, with the code that Node gives it. */
+export function notFound(kind: 'require' | 'import', specifier: string, from: string, target: Target, own: (code: string, message: string) => Error): Error {
+  if (target?.startsWith('!ERR_TENDRIL_')) return own(target.slice(1), ownReason(target.slice(1), specifier, from));
+  if (target !== null) return Object.assign(new Error(reason(target.slice(1), specifier, from)), { code: target.slice(1) });
+  if (kind === 'import') return Object.assign(new Error(`Cannot find ${/^[./]|^file:/.test(specifier) ? 'module' : 'package'} '${specifier}' imported from ${from}`), { code: 'ERR_MODULE_NOT_FOUND' });
+  return Object.assign(new Error(`Cannot find module '${specifier}'\nRequire stack:\n- ${from}`), { code: 'MODULE_NOT_FOUND', requireStack: [from] });
+}
+
+function ownReason(code: string, specifier: string, from: string): string {
+  switch (code) {
+    case 'ERR_TENDRIL_MODULE_REFUSED':
+      return `'${specifier}', imported from ${from}, is not sent to this context: the policy of the master does not admit it; see the option modules of Master`;
+    case 'ERR_TENDRIL_MODULE_TOO_LARGE':
+      return `'${specifier}', imported from ${from}, is larger than a module may be (docs/limits.md); read it as a file, or send it in parts`;
+    case 'ERR_TENDRIL_MODULE_QUOTA':
+      return `'${specifier}', imported from ${from}, is not sent: this context has asked for too many modules in a short time`;
+    case 'ERR_TENDRIL_MAIN_SCRIPT':
+      return `'${specifier}', imported from ${from}, is the main script of the master and has no guard, so that it would start itself once more here`;
+    default:
+      return `'${specifier}', imported from ${from}, was not sent (${code})`;
+  }
+}
+
+/** The error for a native addon, which runs on the machine that it was built for and nowhere else. */
+export function nativeAddon(path: string, own: (code: string, message: string) => Error): Error {
+  const name = /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? 'its package';
+  return own('ERR_TENDRIL_NATIVE_ADDON', `${name} needs the native addon ${path}, which is not sent to other machines: install ${name} there and name it in the option modules.local of Master, use a package in plain JavaScript, or import it inside try and go on without`);
+}

@@ -1,0 +1,48 @@
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+/** Where the modules of the master seem to lie in a child; nothing real can be below /dev/null. */
+export const VIRTUAL_ROOT = '/dev/null/tendril';
+const SCHEME = 'file://';
+const VIRTUAL_URL = SCHEME + VIRTUAL_ROOT;
+
+/** What `tendril` is; no file. */
+export const LIBRARY_ID = 'file:///.library/tendril.cjs';
+
+/** The part of a URL before its query and fragment: instances of a module share a file. */
+export function withoutQuery(url: string): string {
+  const at = url.search(/[?#]/);
+  return at < 0 ? url : url.slice(0, at);
+}
+
+/** The URL of a module in a child. IDs that are no files (`data:`) are the same everywhere. */
+export function virtualUrl(id: string): string {
+  return id.startsWith(SCHEME) ? VIRTUAL_URL + id.slice(SCHEME.length) : id;
+}
+
+/** The file name of a module in a child. */
+export function virtualPath(id: string): string {
+  return VIRTUAL_ROOT + fileURLToPath(withoutQuery(id));
+}
+
+export function isVirtualUrl(url: unknown): url is `file:///dev/null/tendril/${string}` {
+  return typeof url === 'string' && url.startsWith(`${VIRTUAL_URL}/`);
+}
+
+export function isVirtualPath(path: unknown): path is `/dev/null/tendril/${string}` {
+  return typeof path === 'string' && path.startsWith(`${VIRTUAL_ROOT}/`);
+}
+
+/** The ID of the module with this URL in a child. */
+export function idOfUrl(url: string): string {
+  return SCHEME + url.slice(VIRTUAL_URL.length);
+}
+
+/** The ID of the module with this file name in a child. */
+export function idOfPath(path: string): string {
+  return pathToFileURL(masterPath(path)).href;
+}
+
+/** The path at the master of a path in a child. */
+export function masterPath(path: string): string {
+  return path.slice(VIRTUAL_ROOT.length);
+}

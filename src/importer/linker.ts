@@ -1,0 +1,361 @@
+import { isBuiltin } from 'node:module';
+import { dirname } from 'node:path';
+import { compileFunction } from 'node:vm';
+import type { ModuleLink, ModuleRecord } from '../core/importer/records.ts';
+import { internals } from './commonjs.ts';
+import { virtualPath, virtualUrl } from './ids.ts';
+import { expose, namespace, synthetic } from './namespaces.ts';
+import type { Binding } from './namespaces.ts';
+import type { Store } from './store.ts';
+
+/** What a rendered module does in two steps: make its functions and bindings, then run. */
+type Steps = Iterator<void> | AsyncIterator<void>;
+
+/** Something that is imported. */
+interface Dependency {
+  /** An ES module of ours; undefined for everything else. */
+  readonly module: EsModule | undefined;
+  readonly namespace: object;
+  readonly names: ReadonlySet<string> | undefined;
+  /** Evaluates what is not an ES module. */
+  readonly run: () => void;
+}
+
+interface EsModule {
+  readonly id: string;
+  readonly link: ModuleLink;
+  readonly namespace: object;
+  readonly dependencies: Dependency[];
+  readonly local: Map<string, Binding>;
+  steps: Steps | undefined;
+  state: 'linking' | 'linked' | 'evaluating' | 'waiting' | 'done' | 'failed';
+  error: unknown;
+  /** Settles when the first step of a module that awaits is done. */
+  ready: Promise<unknown> | undefined;
+  /** Settles when its asynchronous evaluation has. */
+  pending: Promise<void> | undefined;
+}
+
+/** A name that two `export *` give differently, which is no export. */
+const AMBIGUOUS = Symbol('ambiguous');
+type Resolution = { readonly owner: object; readonly name: string; readonly binding: Binding } | typeof AMBIGUOUS | undefined;
+
+/**
+ * Links and evaluates ES modules that the master has rendered as functions, in the order of ECMA-262, section 16.2: for
+ * versions of Node whose own loader cannot be given modules synchronously. Bindings are live, functions are there before
+ * a module runs (so cycles work), and modules may await at their top level.
+ */
+export class Linker {
+  readonly #store: Store;
+  readonly #modules = new Map<string, EsModule>();
+  readonly #others = new Map<string, Dependency>();
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** `import()`: the namespace, or a promise of it where something awaits. */
+  import(id: string): unknown {
+    const { module, run, namespace: exports } = this.#dependency(id);
+    if (module === undefined) {
+      run();
+      return exports;
+    }
+    // What awaits has to come to its first step before it can be run in its turn.
+    const gates = module.state === 'linked' ? [...closure(module, new Set())].map(({ ready }) => ready).filter((ready) => ready !== undefined) : [];
+    if (gates.length > 0) return Promise.all(gates).then(() => this.#evaluate(module)).then(() => exports);
+    const pending = this.#evaluate(module);
+    return pending ? pending.then(() => exports) : exports;
+  }
+
+  /** `require()` of an ES module. */
+  require(id: string): unknown {
+    const { module, namespace: exports } = this.#dependency(id);
+    if (module === undefined) return exports;
+    if (module.state === 'evaluating') throw coded('ERR_REQUIRE_CYCLE_MODULE', `Cannot require() ES Module ${virtualPath(id)} in a cycle.`);
+    if ([...closure(module, new Set())].some(({ link, state }) => link.async && state !== 'done')) throw coded('ERR_REQUIRE_ASYNC_MODULE', `require() cannot be used on an ESM graph with top-level await. Use import() instead: ${virtualPath(id)}`);
+    void this.#evaluate(module);
+    return asRequired(exports);
+  }
+
+  /** `import()` in the module `from`, or in a CommonJS module. */
+  dynamic(from: string): (specifier: unknown, options?: { with?: { type?: string } }) => Promise<unknown> {
+    return async (specifier, options) => {
+      const text = String(specifier);
+      if (this.#store.policy.isLocal(text)) return this.#local(text).namespace;
+      const target = this.#store.resolve('import', from, text);
+      if (!target.startsWith('node:')) this.#checkAttribute(target, options?.with?.type === 'json');
+      const loaded = await this.import(target);
+      return loaded;
+    };
+  }
+
+  #dependency(id: string): Dependency {
+    const begun: EsModule[] = [];
+    try {
+      const dependency = this.#link(id, begun);
+      for (const module of begun) this.#instantiate(module);
+      for (const module of begun) this.#bind(module);
+      for (const module of begun) module.state = 'linked';
+      return dependency;
+    } catch (error) {
+      // What could not be linked may be linked later; nothing of it has run.
+      for (const module of begun) this.#modules.delete(module.id);
+      throw error;
+    }
+  }
+
+  #link(id: string, begun: EsModule[]): Dependency {
+    const known = this.#modules.get(id);
+    if (known) return asDependency(known);
+    const other = this.#others.get(id);
+    if (other) return other;
+    if (id.startsWith('node:')) return this.#keep(id, this.#builtin(id));
+    const record = this.#store.record(id);
+    const link = record[6];
+    if (record[1] !== 'module' || link === null) return this.#keep(id, commonJs(record));
+    const module: EsModule = { id, link, namespace: namespace(), dependencies: [], local: new Map(), steps: undefined, state: 'linking', error: undefined, ready: undefined, pending: undefined };
+    this.#modules.set(id, module);
+    begun.push(module);
+    for (const [specifier, , json] of link.imports) {
+      if (this.#store.policy.isLocal(specifier)) {
+        module.dependencies.push(this.#local(specifier));
+        continue;
+      }
+      const target = isBuiltin(specifier) && !specifier.startsWith('node:') ? `node:${specifier}` : this.#store.resolve('import', id, specifier);
+      if (!target.startsWith('node:')) this.#checkAttribute(target, json);
+      module.dependencies.push(this.#link(target, begun));
+    }
+    return asDependency(module);
+  }
+
+  #keep(id: string, dependency: Dependency): Dependency {
+    this.#others.set(id, dependency);
+    return dependency;
+  }
+
+  #checkAttribute(id: string, json: boolean): void {
+    if (this.#store.record(id)[1] === 'json' && !json) throw Object.assign(new TypeError(`Module "${virtualUrl(id)}" needs an import attribute of "type: json"`), { code: 'ERR_IMPORT_ATTRIBUTE_MISSING' });
+  }
+
+  #builtin(id: string): Dependency {
+    const exports = this.#store.host.require(id) as object;
+    const bindings = synthetic(exports, Object.keys(exports));
+    // Patched builtins show as they are now, where Node shows what was synchronised last.
+    for (const name of Object.keys(exports)) if (name !== 'default') bindings.set(name, () => (exports as Record<string, unknown>)[name]);
+    const shown = namespace();
+    expose(shown, bindings);
+    return { module: undefined, namespace: shown, names: new Set(bindings.keys()), run: () => undefined };
+  }
+
+  /** A package of the child's own disk. */
+  #local(specifier: string): Dependency {
+    const exports = internals._load(internals._resolveFilename(specifier, null, false, { paths: [process.cwd()] }), undefined, false);
+    const names = exports !== null && (typeof exports === 'object' || typeof exports === 'function') ? Object.keys(exports) : [];
+    const shown = namespace();
+    const esm = names.includes('default') && Object.prototype.toString.call(exports) === '[object Module]';
+    expose(shown, esm ? new Map(names.map((name) => [name, () => (exports as Record<string, unknown>)[name]])) : synthetic(exports, names));
+    return { module: undefined, namespace: shown, names: undefined, run: () => undefined };
+  }
+
+  /** Compiles a module and runs its first step: from now on its functions and bindings are there. */
+  #instantiate(module: EsModule): void {
+    const { id, link, dependencies, local } = module;
+    const parameters = ['$tndrl_exports', '$tndrl_meta', '$tndrl', ...dependencies.map((_dependency, index) => `$tndrl_${String(index)}`)];
+    const source = Buffer.from(this.#store.record(id)[2]).toString();
+    const start = compileFunction(source, parameters, { filename: virtualUrl(id) }) as (...args: unknown[]) => () => Steps;
+    const define = (bindings: Record<string, Binding>): void => {
+      for (const [name, binding] of Object.entries(bindings)) local.set(name, binding);
+    };
+    const begin = start.call(undefined, define, this.#meta(id), this.dynamic(id), ...dependencies.map((dependency) => dependency.namespace));
+    module.steps = begin();
+    const step = module.steps.next();
+    if (step instanceof Promise) module.ready = step;
+    for (const [name, index, imported] of link.reexports) {
+      const from = dependencies[index]?.namespace ?? {};
+      local.set(name, imported === null ? () => from : () => (from as Record<string, unknown>)[imported]);
+    }
+  }
+
+  #meta(id: string): object {
+    const filename = virtualPath(id);
+    const resolve = (specifier: string): string => {
+      const target = this.#store.resolve('import', id, specifier);
+      return target.startsWith('node:') ? target : virtualUrl(target);
+    };
+    return Object.assign(Object.create(null) as object, { dirname: dirname(filename), filename, resolve, url: virtualUrl(id) });
+  }
+
+  /** Gives a module its namespace, and finds what is imported from others but not there. */
+  #bind(module: EsModule): void {
+    const bindings = new Map<string, Binding>();
+    for (const name of exportNames(module, new Set())) {
+      const resolution = resolveExport(module, name, new Set());
+      if (resolution !== undefined && resolution !== AMBIGUOUS) bindings.set(name, resolution.binding);
+    }
+    expose(module.namespace, bindings);
+    module.link.imports.forEach(([specifier, names], index) => {
+      for (const name of names) {
+        if (provides(module.dependencies[index], name)) continue;
+        throw new SyntaxError(`The requested module '${specifier}' does not provide an export named '${name}' (imported by ${virtualPath(module.id)})`);
+      }
+    });
+  }
+
+  #evaluate(module: EsModule): Promise<void> | undefined {
+    switch (module.state) {
+      case 'failed':
+        throw module.error;
+      case 'done':
+      case 'evaluating':
+        return undefined;
+      case 'waiting':
+        return module.pending;
+      default:
+    }
+    module.state = 'evaluating';
+    const waits: Promise<void>[] = [];
+    try {
+      for (const dependency of module.dependencies) {
+        if (dependency.module) {
+          const wait = this.#evaluate(dependency.module);
+          if (wait) waits.push(wait);
+        } else dependency.run();
+      }
+      if (waits.length === 0 && !module.link.async) {
+        void module.steps?.next();
+        module.state = 'done';
+        return undefined;
+      }
+    } catch (error) {
+      fail(module, error);
+      throw error;
+    }
+    module.state = 'waiting';
+    // What awaits nothing itself begins at once, as far as it gets.
+    const run = (): unknown => module.steps?.next();
+    const ran = waits.length === 0 ? Promise.resolve(run()) : Promise.all(waits).then(run);
+    module.pending = ran.then(
+      () => {
+        module.state = 'done';
+      },
+      (error: unknown) => {
+        fail(module, error);
+        throw error;
+      },
+    );
+    // Whoever waits hears of it; nobody has to.
+    module.pending.catch(() => undefined);
+    return module.pending;
+  }
+}
+
+/** A module and all ES modules that it imports. */
+function closure(module: EsModule, seen: Set<EsModule>): Set<EsModule> {
+  if (seen.has(module)) return seen;
+  seen.add(module);
+  for (const dependency of module.dependencies) if (dependency.module) closure(dependency.module, seen);
+  return seen;
+}
+
+function fail(module: EsModule, error: unknown): void {
+  module.state = 'failed';
+  module.error = error;
+}
+
+function asDependency(module: EsModule): Dependency {
+  return { module, namespace: module.namespace, names: undefined, run: () => undefined };
+}
+
+/** A CommonJS module, JSON or wasm: evaluated in its turn, seen as Node's lexer saw it at the master. */
+function commonJs([id, format, , , , names]: ModuleRecord): Dependency {
+  if (format === 'wasm') throw coded('ERR_UNKNOWN_FILE_EXTENSION', `Unknown file extension ".wasm" for ${virtualPath(id)}; this version of Node imports it with a flag only, read it with fs`);
+  const shown = namespace();
+  const listed = format === 'json' ? [] : ['module.exports', ...names];
+  let done = false;
+  const run = (): void => {
+    if (done) return;
+    const exports = internals._load(virtualPath(id), undefined, false);
+    done = true;
+    const bindings = synthetic(exports, listed);
+    // Read once, as Node does.
+    for (const [name, binding] of bindings) {
+      const value = name === 'module.exports' ? exports : binding();
+      bindings.set(name, () => value);
+    }
+    expose(shown, bindings);
+  };
+  return { module: undefined, namespace: shown, names: new Set(['default', ...listed]), run };
+}
+
+function provides(dependency: Dependency | undefined, name: string): boolean {
+  if (dependency === undefined) return false;
+  const { module, names } = dependency;
+  if (module === undefined) return names === undefined || names.has(name);
+  const resolution = resolveExport(module, name, new Set());
+  return resolution !== undefined && resolution !== AMBIGUOUS;
+}
+
+/** ECMA-262, GetExportedNames. */
+function exportNames(module: EsModule, seen: Set<EsModule>): Set<string> {
+  if (seen.has(module)) return new Set();
+  seen.add(module);
+  const names = new Set(module.local.keys());
+  for (const index of module.link.stars) {
+    const dependency = module.dependencies[index];
+    const others = dependency?.module ? exportNames(dependency.module, seen) : (dependency?.names ?? new Set(Object.keys(dependency?.namespace ?? {})));
+    for (const name of others) if (name !== 'default') names.add(name);
+  }
+  return names;
+}
+
+/** ECMA-262, ResolveExport. */
+function resolveExport(module: EsModule, name: string, seen: Set<string>): Resolution {
+  const step = `${module.id} ${name}`;
+  if (seen.has(step)) return undefined;
+  seen.add(step);
+  const reexport = module.link.reexports.find(([exported]) => exported === name);
+  if (reexport) {
+    const [, index, imported] = reexport;
+    const dependency = module.dependencies[index];
+    const owner = dependency?.namespace ?? module;
+    if (imported === null) return { owner, name: '*', binding: () => owner };
+    return from(dependency, imported, seen);
+  }
+  const binding = module.local.get(name);
+  if (binding) return { owner: module.namespace, name, binding };
+  if (name === 'default') return undefined;
+  let found: Resolution;
+  for (const index of module.link.stars) {
+    const resolution = from(module.dependencies[index], name, seen);
+    if (resolution === AMBIGUOUS) return AMBIGUOUS;
+    if (resolution === undefined) continue;
+    if (found === undefined) found = resolution;
+    else if (found !== AMBIGUOUS && (found.owner !== resolution.owner || found.name !== resolution.name)) return AMBIGUOUS;
+  }
+  return found;
+}
+
+function from(dependency: Dependency | undefined, name: string, seen: Set<string>): Resolution {
+  if (dependency === undefined) return undefined;
+  if (dependency.module) return resolveExport(dependency.module, name, seen);
+  const { namespace: owner, names } = dependency;
+  if (names && !names.has(name)) return undefined;
+  return { owner, name, binding: () => (owner as Record<string, unknown>)[name] };
+}
+
+/** What `require()` gives for an ES module, as Node does (its documentation, "Loading ECMAScript modules using require()"). */
+function asRequired(exports: object): unknown {
+  const shown = exports as Record<string, unknown>;
+  if ('module.exports' in shown) return shown['module.exports'];
+  if (!('default' in shown) || '__esModule' in shown) return shown;
+  const marked = namespace();
+  const bindings = new Map<string, Binding>(Object.keys(shown).map((name) => [name, () => shown[name]]));
+  bindings.set('__esModule', () => true);
+  expose(marked, bindings);
+  return marked;
+}
+
+function coded(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
+}

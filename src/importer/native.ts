@@ -1,0 +1,109 @@
+import Module, { isBuiltin } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import type { Importer, ImporterHost } from '../core/importer/importer.ts';
+import { serveFiles } from './assets.ts';
+import { internals, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
+import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualPath, virtualUrl } from './ids.ts';
+import { Store } from './store.ts';
+
+const REQUIRE: unique symbol = Symbol.for('tendril.require') as never;
+
+interface HookContext {
+  readonly conditions?: readonly string[] | ReadonlySet<string>;
+  readonly parentURL?: string | undefined;
+  readonly importAttributes?: Readonly<Record<string, string>>;
+}
+
+interface Resolved {
+  url: string;
+  format?: string | undefined;
+  shortCircuit?: boolean;
+  importAttributes?: Readonly<Record<string, string>> | undefined;
+}
+
+interface Loaded {
+  format: string;
+  source: string | Uint8Array;
+  shortCircuit: boolean;
+}
+
+interface Hooks {
+  resolve(specifier: string, context: HookContext, next: (specifier: string, context: HookContext) => Resolved): Resolved;
+  load(url: string, context: HookContext, next: (url: string, context: HookContext) => Loaded): Loaded;
+}
+
+/** Some versions of Node give a Set here, and some an array. */
+function fromRequire({ conditions }: HookContext): boolean {
+  if (conditions === undefined) return false;
+  return 'has' in conditions ? conditions.has('require') : conditions.includes('require');
+}
+
+/**
+ * The importer for Node 22.15 and newer: Node's own loaders, whose questions are answered by the master through
+ * `module.registerHooks`.
+ *
+ * Two things are not left to the hooks, because some of these versions have errors there: what `import` sees of a
+ * CommonJS module is an ES module that is written here, and `require.resolve` is patched.
+ */
+export function start(host: ImporterHost): Importer {
+  const store = new Store(host, 'native');
+  (Module as unknown as { registerHooks(hooks: Hooks): void }).registerHooks({
+    resolve: (specifier, context, next) => resolve(store, specifier, context, next),
+    load: (url, context, next) => load(store, url, context, next),
+  });
+  Object.defineProperty(globalThis, REQUIRE, { value: (path: string) => internals._load(path, undefined, false) });
+  patchResolution(store);
+  refuseAddons(store);
+  nobodyIsMain();
+  serveFiles(store);
+  const importModule = nativeImport();
+  return {
+    take: (answers, records) => {
+      store.take(answers, records);
+    },
+    takeResource: (answer) => {
+      store.takeResource(answer);
+    },
+    load: (id) => (store.record(id)[1] === 'module' ? importModule(virtualUrl(id)) : internals._load(virtualPath(id), undefined, false)),
+  };
+}
+
+function resolve(store: Store, specifier: string, context: HookContext, next: (specifier: string, context: HookContext) => Resolved): Resolved {
+  const { parentURL } = context;
+  const known = isVirtualUrl(specifier) ? idOfUrl(specifier) : isVirtualPath(specifier) ? idOfPath(specifier) : undefined;
+  if (known !== undefined && store.formatOf(known) !== undefined) return found(store, known, context);
+  const from = isVirtualUrl(parentURL) ? idOfUrl(parentURL) : known;
+  if (from === undefined || isBuiltin(specifier) || specifier.startsWith('data:')) return next(specifier, context);
+  if (store.policy.isLocal(specifier)) return next(specifier, { ...context, parentURL: pathToFileURL(localBase()).href });
+  const target = store.resolve(fromRequire(context) ? 'require' : 'import', from, specifier);
+  return target.startsWith('node:') ? next(target, context) : found(store, target, context);
+}
+
+function found(store: Store, id: string, { importAttributes }: HookContext): Resolved {
+  return { url: virtualUrl(id), format: store.formatOf(id), shortCircuit: true, importAttributes };
+}
+
+function load(store: Store, url: string, context: HookContext, next: (url: string, context: HookContext) => Loaded): Loaded {
+  if (!isVirtualUrl(url)) return next(url, context);
+  const [id, format, source, , , names] = store.record(idOfUrl(url));
+  const required = fromRequire(context);
+  if (format === 'json' && !required && context.importAttributes?.['type'] !== 'json') {
+    throw Object.assign(new TypeError(`Module "${url}" needs an import attribute of "type: json"`), { code: 'ERR_IMPORT_ATTRIBUTE_MISSING' });
+  }
+  if (format === 'commonjs' && !required) return { format: 'module', source: facade(virtualPath(id), names), shortCircuit: true };
+  return { format, source: format === 'wasm' ? source : Buffer.from(source).toString(), shortCircuit: true };
+}
+
+/** What `import` sees of a CommonJS module: its exports as default and as `module.exports`, and the names that were found in it. */
+function facade(path: string, names: readonly string[]): string {
+  const listed = names.filter((name) => name !== 'default' && name !== 'module.exports');
+  const reads = listed.map((name, index) => `e${String(index)}=g(${JSON.stringify(name)})`);
+  const exports = listed.map((name, index) => `e${String(index)} as ${JSON.stringify(name)}`);
+  return [
+    `const m=globalThis[Symbol.for('tendril.require')](${JSON.stringify(path)})`,
+    // As Node does: own properties only, and a getter that throws is an export that is undefined.
+    'const g=(k)=>{try{return m!=null&&Object.hasOwn(m,k)?m[k]:void 0}catch{}}',
+    ...(reads.length > 0 ? [`const ${reads.join(',')}`] : []),
+    `export{${['m as default', 'm as "module.exports"', ...exports].join(',')}}`,
+  ].join(';');
+}

@@ -1,0 +1,71 @@
+import { dirname } from 'node:path';
+import { compileFunction, constants } from 'node:vm';
+import type { Importer, ImporterHost } from '../core/importer/importer.ts';
+import { serveFiles } from './assets.ts';
+import { internals, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
+import type { CommonJsModule, MainHolder } from './commonjs.ts';
+import { nativeAddon } from './failures.ts';
+import { idOfPath, isVirtualPath, masterPath, virtualPath } from './ids.ts';
+import { Linker } from './linker.ts';
+import { Store } from './store.ts';
+
+/**
+ * The importer below Node 22.15, which has no synchronous hooks: CommonJS modules are modules of Node's own loader, ES
+ * modules are run by the {@link Linker} from what the master has made of them.
+ */
+export function start(host: ImporterHost): Importer {
+  const store = new Store(host, 'rendered');
+  const linker = new Linker(store);
+  const { prototype } = internals;
+  const original = prototype.load;
+  prototype.load = function (filename) {
+    if (isVirtualPath(filename)) run(store, linker, this, filename);
+    else original.call(this, filename);
+  };
+  patchResolution(store);
+  refuseAddons(store);
+  nobodyIsMain();
+  serveFiles(store);
+  return {
+    take: (answers, records) => {
+      store.take(answers, records);
+    },
+    takeResource: (answer) => {
+      store.takeResource(answer);
+    },
+    load: (id) => (store.record(id)[1] === 'module' ? linker.import(id) : internals._load(virtualPath(id), undefined, false)),
+  };
+}
+
+/** What Module.prototype.load does for a file of the master's. */
+function run(store: Store, linker: Linker, module: CommonJsModule, filename: string): void {
+  if (filename.endsWith('.node')) throw nativeAddon(masterPath(filename), store.host.error);
+  const id = idOfPath(filename);
+  const [, format, source] = store.record(id);
+  module.filename = filename;
+  module.paths = [];
+  if (format === 'module') module.exports = linker.require(id);
+  else if (format === 'json') module.exports = parseJson(Buffer.from(source).toString(), filename);
+  else compile(linker, module, id, filename, Buffer.from(source).toString());
+  module.loaded = true;
+}
+
+function parseJson(text: string, filename: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch (error) {
+    (error as Error).message = `${filename}: ${(error as Error).message}`;
+    throw error;
+  }
+}
+
+/** As Module.prototype._compile, with an `import()` that the linker serves. */
+function compile(linker: Linker, module: CommonJsModule, id: string, filename: string, source: string): void {
+  const require = (specifier: string): unknown => module.require(specifier);
+  const resolve = (request: string, options?: { paths?: string[] }): string => internals._resolveFilename(request, module, false, options);
+  Object.assign(resolve, { paths: () => null });
+  Object.assign(require, { resolve, main: (process as unknown as MainHolder).mainModule, cache: internals._cache, extensions: internals._extensions });
+  const parameters = ['exports', 'require', 'module', '__filename', '__dirname', '$tndrl'];
+  const body = compileFunction(source, parameters, { filename, importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER as never }) as (...args: unknown[]) => void;
+  body.call(module.exports, module.exports, require, module, filename, dirname(filename), linker.dynamic(id));
+}

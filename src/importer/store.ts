@@ -1,0 +1,167 @@
+import { isBuiltin } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type { ImporterHost } from '../core/importer/importer.ts';
+import type { ModuleAnswer, ModuleRecord, Profile, RequestKind, ResourceAnswer, ResourceOperation, Target } from '../core/importer/records.ts';
+import { nativeAddon, notFound } from './failures.ts';
+import { LIBRARY_ID, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
+import { ModulePolicy, namesOf } from './policy.ts';
+
+const GET_MODULE = 100;
+const GET_RESOURCE = 112;
+/** Bytes of files beside modules that are kept; more is asked for again. */
+const MAX_KEPT_RESOURCES: number = 32 * 1024 * 1024;
+
+const library = Symbol.for('tendril.library');
+
+/** Everything that is known of the master's modules here, and the way to learn more. */
+export class Store {
+  readonly host: ImporterHost;
+  readonly policy: ModulePolicy;
+  readonly #profile: Profile;
+  readonly #records = new Map<string, ModuleRecord>();
+  readonly #answers = new Map<string, Target>();
+  readonly #resources = new Map<string, ResourceAnswer>();
+  #resourceBytes = 0;
+  readonly #waiting = new Map<string, ((answer: ResourceAnswer) => void)[]>();
+
+  constructor(host: ImporterHost, profile: Profile) {
+    this.host = host;
+    this.policy = new ModulePolicy(host.policy);
+    this.#profile = profile;
+    Object.defineProperty(globalThis, library, { get: () => host.library() });
+    const source = Buffer.from("module.exports=globalThis[Symbol.for('tendril.library')]");
+    this.#records.set(LIBRARY_ID, [LIBRARY_ID, 'commonjs', source, {}, {}, Object.keys(host.library()), null]);
+  }
+
+  /** Takes answers and records. What is there already stays: a module is evaluated once. */
+  take(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void {
+    for (const record of records) if (!this.#records.has(record[0])) this.#records.set(record[0], record);
+    for (const [kind, from, specifier, target] of answers) this.#answers.set(key(kind, from, specifier), target);
+  }
+
+  /**
+   * What a specifier stands for in the module `from`: an ID or `node:...`. Throws the error that Node would throw when it
+   * stands for nothing. Blocks when the master has to be asked.
+   */
+  resolve(kind: 'require' | 'import', from: string, specifier: string): string {
+    const target = this.#find(kind, from, specifier);
+    if (target === null || target.startsWith('!')) throw notFound(kind, specifier, from.startsWith('file:') ? virtualPath(from) : from, target, this.host.error);
+    return target;
+  }
+
+  /** The record of a module. Throws when it cannot be had. Blocks when the master has to be asked. */
+  record(id: string): ModuleRecord {
+    const refusal = id === LIBRARY_ID || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
+    if (refusal !== undefined) throw this.host.error('ERR_TENDRIL_MODULE_REFUSED', `${virtualPath(id)} is not taken: ${refusal}; see the option modules of Master`);
+    let record = this.#records.get(id);
+    if (record === undefined) {
+      if (id.endsWith('.node')) throw nativeAddon(fileURLToPath(withoutQuery(id)), this.host.error);
+      const target = this.#ask('id', '', id);
+      record = this.#records.get(id);
+      if (record === undefined) throw notFound('import', virtualPath(id), 'the importer', target === id ? null : target, this.host.error);
+    }
+    if (record[1] === 'error') throw this.#failure(record);
+    return record;
+  }
+
+  /** How a module that is known here is run, without asking. */
+  formatOf(id: string): string | undefined {
+    return this.#records.get(id)?.[1];
+  }
+
+  /** A file beside a module; blocks when the master has to be asked. */
+  resource(operation: ResourceOperation, path: string): ResourceAnswer {
+    const name = key('id', operation, path);
+    let answer = this.#resources.get(name);
+    if (answer) return answer;
+    this.resourceLater(operation, path, (given) => {
+      answer = given;
+    });
+    this.host.wait(() => answer !== undefined);
+    return answer as unknown as ResourceAnswer;
+  }
+
+  /** As {@link Store.resource}, without blocking. */
+  resourceLater(operation: ResourceOperation, path: string, take: (answer: ResourceAnswer) => void): void {
+    const name = key('id', operation, path);
+    const known = this.#resources.get(name);
+    if (known) {
+      take(known);
+      return;
+    }
+    const waiting = this.#waiting.get(name);
+    if (waiting) {
+      waiting.push(take);
+      return;
+    }
+    this.#waiting.set(name, [take]);
+    this.host.send(GET_RESOURCE, [operation, path]);
+  }
+
+  /** Takes a LOAD_RESOURCE. */
+  takeResource([operation, path, error, value]: ResourceAnswer): void {
+    const name = key('id', operation, path);
+    const answer: ResourceAnswer = [operation, path, error, value];
+    const bytes = value instanceof Uint8Array ? value.length : 256;
+    if (this.#resourceBytes + bytes <= MAX_KEPT_RESOURCES) {
+      this.#resourceBytes += bytes;
+      this.#resources.set(name, answer);
+    }
+    const waiting = this.#waiting.get(name) ?? [];
+    this.#waiting.delete(name);
+    for (const take of waiting) take(answer);
+  }
+
+  #find(kind: 'require' | 'import', from: string, specifier: string): Target {
+    const record = this.#records.get(from);
+    const map = record?.[kind === 'require' ? 3 : 4];
+    const mapped = map !== undefined && Object.hasOwn(map, specifier) ? map[specifier] : undefined;
+    if (mapped !== undefined) return this.#checked(mapped);
+    if (specifier === 'tendril') return LIBRARY_ID;
+    if (isBuiltin(specifier)) return specifier.startsWith('node:') ? specifier : `node:${specifier}`;
+    if (this.policy.refusalOfSpecifier(specifier) !== undefined) return '!ERR_TENDRIL_MODULE_REFUSED';
+    const asked = isVirtualUrl(specifier) ? idOfUrl(specifier) : isVirtualPath(specifier) ? masterPath(specifier) : specifier;
+    // A file that is named exactly is the first that Node would look at.
+    const exact = exactId(kind, from, asked);
+    if (exact !== undefined && this.#records.has(exact)) return this.#checked(exact);
+    return this.#checked(this.#ask(kind, from, asked));
+  }
+
+  #checked(target: Target): Target {
+    if (target === null || target === LIBRARY_ID || !target.startsWith('file:')) return target;
+    return this.policy.refusal(namesOf(target)) === undefined ? target : '!ERR_TENDRIL_MODULE_REFUSED';
+  }
+
+  /** One request for each question, ever: what the master does not have is remembered too. */
+  #ask(kind: RequestKind, from: string, specifier: string): Target {
+    const name = key(kind, from, specifier);
+    if (!this.#answers.has(name)) {
+      this.host.send(GET_MODULE, [this.#profile, kind, from, specifier]);
+      this.host.wait(() => this.#answers.has(name));
+    }
+    return this.#answers.get(name) ?? null;
+  }
+
+  #failure([id, , source]: ModuleRecord): Error {
+    const [name, code, message] = JSON.parse(Buffer.from(source).toString()) as [string, string, string];
+    if (code.startsWith('ERR_TENDRIL_')) return this.host.error(code, message);
+    const error = name === 'SyntaxError' ? new SyntaxError(message) : new Error(message);
+    // As the engine shows where a module does not parse.
+    error.stack = `${virtualPath(id)}\n${error.stack ?? ''}`;
+    return code === '' ? error : Object.assign(error, { code });
+  }
+}
+
+function key(kind: RequestKind, from: string, specifier: string): string {
+  return `${kind} ${from} ${specifier}`;
+}
+
+/** The ID that a specifier has if it is the name of a file. */
+function exactId(kind: 'require' | 'import', from: string, specifier: string): string | undefined {
+  if (!/^\.{0,2}\/|^file:/.test(specifier)) return undefined;
+  try {
+    return kind === 'import' ? new URL(specifier, from).href : new URL(specifier.replace(/[%?#\\]/g, encodeURIComponent), from).href;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,112 @@
+import { firstValueFrom } from 'rxjs';
+import type { Broker } from '../../core/broker/broker.ts';
+import type { ModuleRecord, Profile } from '../../core/importer/records.ts';
+import type { Router } from '../../core/routing/router.ts';
+import { packageOf, isInside } from './packages.ts';
+import type { Package } from './packages.ts';
+import { fileURLToPath } from 'node:url';
+import { withoutQuery } from '../../importer/ids.ts';
+import { Throttle } from './throttle.ts';
+
+/** What a child may ask for: enough for a program that loads a thousand plug-ins by computed names. */
+const REQUESTS = { burst: 2000, perSecond: 200, queue: 1000 } as const;
+/** Files that may be waited for; they are read one after another. */
+const MAX_READS = 1000;
+/** Bytes that a context may leave unread before the next file is read for it. */
+const MAX_UNREAD: number = 8 * 1024 * 1024;
+
+/** Counts of what a context asked for and got. */
+export interface ModuleStats {
+  /** Requests for modules and files that came from the context. Zero when everything was there before it was wanted. */
+  readonly requests: number;
+  /** Modules that were sent to it. */
+  readonly loads: number;
+  /** Bytes of modules and files that were sent to it, compressed. */
+  readonly bytes: number;
+  /** Batches that another context had needed before, and requests for what it had already. */
+  readonly cacheHits: number;
+  /** Requests whose answer was no. */
+  readonly negatives: number;
+}
+
+/** One context, as the responder sees it: what it has, and what it may therefore see. */
+export class Client {
+  readonly contextId: number;
+  readonly profile: Profile;
+  readonly throttle: Throttle;
+  readonly reads = new Sequence(MAX_READS);
+  begun = false;
+  requests = 0;
+  bytes = 0;
+  cacheHits = 0;
+  negatives = 0;
+  readonly #sent = new Set<string>();
+  readonly #mayAsk = new Set<string>();
+  readonly #packages = new Map<string, Package>();
+
+  constructor(contextId: number, profile: Profile, broker: Broker) {
+    this.contextId = contextId;
+    this.profile = profile;
+    this.throttle = new Throttle(broker, REQUESTS);
+  }
+
+  stats(): ModuleStats {
+    return { requests: this.requests, loads: this.#sent.size, bytes: this.bytes, cacheHits: this.cacheHits, negatives: this.negatives };
+  }
+
+  has(id: string): boolean {
+    return this.#sent.has(id);
+  }
+
+  /** Whether a module that it has names this one. */
+  mayAsk(id: string): boolean {
+    return this.#mayAsk.has(id);
+  }
+
+  /** Packages of which it has a module. */
+  get packages(): Package[] {
+    return [...this.#packages.values()];
+  }
+
+  /** Whether a real path is in one of them. */
+  sees(path: string): boolean {
+    return this.packages.some((one) => isInside(one, path));
+  }
+
+  /** Notes what is sent. */
+  sent(record: ModuleRecord, mayAsk: readonly string[]): void {
+    const [id] = record;
+    this.#sent.add(id);
+    for (const other of mayAsk) this.#mayAsk.add(other);
+    if (!id.startsWith('file:')) return;
+    const found = packageOf(fileURLToPath(withoutQuery(id)));
+    this.#packages.set(found.root, found);
+  }
+
+  /** Resolves when little of what was sent to the context is still unread. */
+  async drained(router: Router): Promise<void> {
+    const stream = router.table.get(this.contextId);
+    if (stream !== undefined && stream.pendingBytes > MAX_UNREAD) await firstValueFrom(stream.drained, { defaultValue: undefined });
+  }
+}
+
+/** Does asynchronous work one piece after another. */
+class Sequence {
+  readonly #limit: number;
+  #waiting = 0;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** Does `work` in its turn; false, and nothing happens, when too much waits. `work` must not reject. */
+  run(work: () => Promise<void>): boolean {
+    if (this.#waiting >= this.#limit) return false;
+    this.#waiting++;
+    this.#last = this.#last.then(work).finally(() => {
+      this.#waiting--;
+    });
+    return true;
+  }
+}

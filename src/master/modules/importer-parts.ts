@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+import { TendrilError } from '../../core/errors.ts';
+import type { ModuleRecord, Profile } from '../../core/importer/records.ts';
+
+const parts = new Map<Profile, ModuleRecord>();
+
+/** The importer itself, as the record that is sent ahead of the first module: built by `npm run build`. */
+export function importerPart(profile: Profile): ModuleRecord {
+  let part = parts.get(profile);
+  if (part === undefined) {
+    try {
+      part = [`tendril:importer/${profile}`, 'part', readFileSync(new URL(`../../../dist/importer-${profile}.js`, import.meta.url)), {}, {}, [], null];
+    } catch (error) {
+      throw new TendrilError('ERR_TENDRIL_NO_CORE', 'the importer of the children is missing from the package; in a checkout, run npm run build', { cause: error });
+    }
+    parts.set(profile, part);
+  }
+  return part;
+}
+
+/** Which importer a version of Node needs: `module.registerHooks` came with 22.15 and 23.5. */
+export function profileOf(nodeVersion: string): Profile {
+  const [, major = '0', minor = '0'] = /^v(\d+)\.(\d+)/.exec(nodeVersion) ?? [];
+  const version = Number(major) * 1000 + Number(minor);
+  return version >= 23_005 || (version >= 22_015 && version < 23_000) ? 'native' : 'rendered';
+}
