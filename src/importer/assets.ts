@@ -109,16 +109,11 @@ function settle(callback: Callback, error: Error | null, value?: unknown): void 
   process.nextTick(callback, error, value);
 }
 
-function later(store: Store, operation: Operation, name: string, path: string, options: unknown): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    store.resourceLater(operation.ask, masterPath(path), (answer) => {
-      try {
-        resolve(complete(operation, name, answer, path, options));
-      } catch (error) {
-        reject(error);
-      }
-    });
+async function later(store: Store, operation: Operation, name: string, path: string, options: unknown): Promise<unknown> {
+  const answer = await new Promise<ResourceAnswer>((resolve) => {
+    store.resourceLater(operation.ask, masterPath(path), resolve);
   });
+  return complete(operation, name, answer, path, options);
 }
 
 function complete(operation: Operation, name: string, [, , error, value]: ResourceAnswer, path: string, options: unknown): unknown {

@@ -47,7 +47,7 @@ export class ImporterSlot {
 
   /** Takes the payload of a LOAD_MODULE. */
   receive(data: Uint8Array, tail?: readonly Uint8Array[]): void {
-    const [answers, packed] = decodeValue(data, tail) as ModuleBatch;
+    const [, answers, packed] = decodeValue(data, tail) as ModuleBatch;
     const records = packed.length === 0 ? [] : (decodeValue(inflateRawSync(packed, { maxOutputLength: MAX_BATCH_BYTES })) as ModuleRecord[]);
     const [first] = records;
     if (first?.[1] === 'part') {

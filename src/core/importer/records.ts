@@ -47,7 +47,10 @@ export type ModuleAnswer = readonly [kind: RequestKind, from: string, specifier:
 export type ModuleRequest = readonly [profile: Profile, kind: RequestKind, from: string, specifier: string];
 
 /** Payload of LOAD_MODULE: answers, and the records behind them as raw deflate of a CBOR list. */
-export type ModuleBatch = readonly [answers: readonly ModuleAnswer[], packed: Uint8Array];
+export type ModuleBatch = readonly [profile: Profile, answers: readonly ModuleAnswer[], packed: Uint8Array];
+
+/** Payload of FORWARD_MODULE: modules, and all that they need, are to go to a context below. */
+export type ForwardRequest = readonly [contextId: number, profile: Profile, ids: readonly string[]];
 
 /** What can be asked of a file beside a module. */
 export type ResourceOperation = 'read' | 'stat' | 'list';

@@ -1,7 +1,9 @@
 import { firstValueFrom } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
-import type { ModuleRecord, Profile } from '../../core/importer/records.ts';
+import type { Profile } from '../../core/importer/records.ts';
 import type { Router } from '../../core/routing/router.ts';
+import { SentModules } from '../../parent/modules/sent.ts';
+import type { GraphModule } from './module-graph.ts';
 import { packageOf, isInside } from './packages.ts';
 import type { Package } from './packages.ts';
 import { fileURLToPath } from 'node:url';
@@ -29,33 +31,31 @@ export interface ModuleStats {
   readonly negatives: number;
 }
 
-/** One context, as the responder sees it: what it has, and what it may therefore see. */
+/** A direct child, as the responder sees it: what it and those below it have, and what they may therefore see. */
 export class Client {
   readonly contextId: number;
-  readonly profile: Profile;
   readonly throttle: Throttle;
   readonly reads = new Sequence(MAX_READS);
-  begun = false;
   requests = 0;
+  loads = 0;
   bytes = 0;
   cacheHits = 0;
   negatives = 0;
-  readonly #sent = new Set<string>();
+  readonly #sent = new SentModules();
   readonly #mayAsk = new Set<string>();
   readonly #packages = new Map<string, Package>();
 
-  constructor(contextId: number, profile: Profile, broker: Broker) {
+  constructor(contextId: number, broker: Broker) {
     this.contextId = contextId;
-    this.profile = profile;
     this.throttle = new Throttle(broker, REQUESTS);
   }
 
   stats(): ModuleStats {
-    return { requests: this.requests, loads: this.#sent.size, bytes: this.bytes, cacheHits: this.cacheHits, negatives: this.negatives };
+    return { requests: this.requests, loads: this.loads, bytes: this.bytes, cacheHits: this.cacheHits, negatives: this.negatives };
   }
 
-  has(id: string): boolean {
-    return this.#sent.has(id);
+  has(profile: Profile, id: string): boolean {
+    return this.#sent.has(profile, id);
   }
 
   /** Whether a module that it has names this one. */
@@ -74,13 +74,15 @@ export class Client {
   }
 
   /** Notes what is sent. */
-  sent(record: ModuleRecord, mayAsk: readonly string[]): void {
-    const [id] = record;
-    this.#sent.add(id);
-    for (const other of mayAsk) this.#mayAsk.add(other);
-    if (!id.startsWith('file:')) return;
-    const found = packageOf(fileURLToPath(withoutQuery(id)));
-    this.#packages.set(found.root, found);
+  sent(profile: Profile, modules: readonly GraphModule[]): void {
+    this.#sent.add(profile, modules.map(({ record }) => record));
+    for (const { record, mayAsk } of modules) {
+      for (const other of mayAsk) this.#mayAsk.add(other);
+      if (record[1] !== 'part') this.loads++;
+      if (!record[0].startsWith('file:')) continue;
+      const found = packageOf(fileURLToPath(withoutQuery(record[0])));
+      this.#packages.set(found.root, found);
+    }
   }
 
   /** Resolves when little of what was sent to the context is still unread. */

@@ -2,17 +2,18 @@ import { dirname, isAbsolute, join, resolve as resolvePath } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { FunctionRef } from '../../core/call/protocol.ts';
 import { DecodeError, TendrilError, UsageError } from '../../core/errors.ts';
-import type { ModuleAnswer, ModuleBatch, ModuleRecord, ModuleRequest, Profile, ResourceRequest, Target } from '../../core/importer/records.ts';
+import type { ForwardRequest, ModuleAnswer, ModuleRequest, Profile, ResourceRequest, Target } from '../../core/importer/records.ts';
 import { isImmediateChild } from '../../core/mailbox/policy.ts';
 import type { Router } from '../../core/routing/router.ts';
 import { IS_DEAD } from '../../core/wire/frame.ts';
 import type { Message } from '../../core/wire/frame.ts';
-import { GET_MODULE, GET_RESOURCE, LOAD_MODULE, LOAD_RESOURCE } from '../../core/wire/handles.ts';
-import { decodeValue, encodeValue } from '../../core/wire/values.ts';
+import { FORWARD_MODULE, GET_MODULE, GET_RESOURCE, LOAD_RESOURCE } from '../../core/wire/handles.ts';
+import { decodeValue } from '../../core/wire/values.ts';
 import { withoutQuery } from '../../importer/ids.ts';
 import { ModulePolicy, namesOf } from '../../importer/policy.ts';
 import { closure } from '../../parent/modules/closure.ts';
 import { Packer } from '../../parent/modules/packs.ts';
+import { sendModules, sendValue } from '../../parent/modules/send.ts';
 import { importerPart, profileOf } from './importer-parts.ts';
 import { Client } from './client.ts';
 import type { ModuleStats } from './client.ts';
@@ -23,7 +24,6 @@ import { policyConfig } from './options.ts';
 import { realPath } from './packages.ts';
 import { readResource } from './resources.ts';
 
-const NOTHING = new Uint8Array(0);
 /** Characters of a specifier or path that a child may send. */
 const MAX_NAME = 4096;
 
@@ -103,7 +103,7 @@ export class ModuleResponder {
       next: () => {
         const target = this.#find(context.id);
         if (target === undefined) drop();
-        else for (const id of ids) this.#push(this.#client(target), id);
+        else for (const id of ids) this.#pushTo(target, id);
       },
       error: drop,
     });
@@ -116,12 +116,12 @@ export class ModuleResponder {
    */
   prepare(target: ResponderTarget, ref: FunctionRef): void {
     if (ref.module.startsWith('node:')) return;
-    const client = this.#client(target);
-    if (client.has(ref.module)) return;
+    const profile = profileOf(target.nodeVersion);
+    if (this.#clients.get(target.id)?.has(profile, ref.module) === true) return;
     const refusal = this.#policy.refusal(namesOf(ref.module));
     if (refusal !== undefined) throw new TendrilError('ERR_TENDRIL_MODULE_REFUSED', `${ref.module} is not sent to ${target.name}: ${refusal}; see the option modules of Master`);
-    this.#refuseFailed(this.#graph.module(ref.module, client.profile));
-    this.#push(client, ref.module);
+    this.#refuseFailed(this.#graph.module(ref.module, profile));
+    this.#pushTo(target, ref.module);
   }
 
   /** Forgets a context that is gone. @internal */
@@ -139,9 +139,9 @@ export class ModuleResponder {
     throw new TendrilError(code.startsWith('ERR_TENDRIL_') ? code : 'ERR_TENDRIL_MODULE_NOT_FOUND', `cannot send the module ${id}: ${message}`);
   }
 
-  #client(target: ResponderTarget): Client {
-    let client = this.#clients.get(target.id);
-    if (client === undefined) this.#clients.set(target.id, (client = new Client(target.id, profileOf(target.nodeVersion), this.#router.broker)));
+  #client(contextId: number): Client {
+    let client = this.#clients.get(contextId);
+    if (client === undefined) this.#clients.set(contextId, (client = new Client(contextId, this.#router.broker)));
     return client;
   }
 
@@ -161,38 +161,34 @@ export class ModuleResponder {
     return id;
   }
 
-  /** Sends a module with all that it needs, as far as the context does not have it. */
-  #push(client: Client, id: string, answers: readonly ModuleAnswer[] = []): void {
-    const modules = closure([id], (at) => this.#graph.module(at, client.profile), ({ needs }) => needs, (at) => client.has(at) || !at.startsWith('file:') && !at.startsWith('data:'));
-    for (const { record, mayAsk } of modules) client.sent(record, mayAsk);
-    const batches = this.#packer.split(modules.map(({ record }) => record));
-    this.#begin(client);
-    batches.forEach((records, index) => {
-      this.#send(client, records, index === batches.length - 1 ? answers : []);
-    });
-    if (batches.length === 0 && answers.length > 0) this.#send(client, [], answers);
+  /** Sends a module with all that it needs, as far as the context does not have it. The importer comes before all. */
+  #push(client: Client, profile: Profile, id: string | undefined, answers: readonly ModuleAnswer[] = []): void {
+    const part = importerPart(profile);
+    if (!client.has(profile, part[0])) this.#send(client, profile, [{ record: part, needs: [], mayAsk: [] }], []);
+    const skip = (at: string): boolean => client.has(profile, at) || !/^(?:file|data):/.test(at);
+    const modules = id === undefined ? [] : closure([id], (at) => this.#graph.module(at, profile), ({ needs }) => needs, skip);
+    this.#send(client, profile, modules, answers);
   }
 
-  /** The importer comes before the first module. */
-  #begin(client: Client): void {
-    if (client.begun) return;
-    client.begun = true;
-    this.#send(client, [importerPart(client.profile)], []);
+  #send(client: Client, profile: Profile, modules: readonly GraphModule[], answers: readonly ModuleAnswer[]): void {
+    client.sent(profile, modules);
+    const { bytes, kept } = sendModules(this.#router, this.#packer, client.contextId, profile, modules.map(({ record }) => record), answers);
+    client.bytes += bytes;
+    client.cacheHits += kept;
   }
 
-  #send(client: Client, records: readonly ModuleRecord[], answers: readonly ModuleAnswer[]): void {
-    const { packed, kept } = records.length === 0 ? { packed: NOTHING, kept: false } : this.#packer.pack(records);
-    if (kept) client.cacheHits++;
-    client.bytes += packed.length;
-    const { data, tail } = encodeValue([answers, packed] satisfies ModuleBatch);
-    this.#router.send({ dstId: client.contextId, srcId: this.#router.id, handle: LOAD_MODULE, replyTo: 0, data, ...(tail && { tail }) });
+  /** Sends a module to a context, and to those on the way to it. */
+  #pushTo(target: ResponderTarget, id: string): void {
+    const profile = profileOf(target.nodeVersion);
+    const next = this.#router.table.get(target.id)?.remoteId ?? target.id;
+    this.#push(this.#client(next), profile, id);
+    if (next !== target.id) sendValue(this.#router, next, FORWARD_MODULE, [target.id, profile, [id]] satisfies ForwardRequest);
   }
 
   #onGetModule(message: Message): void {
-    const target = message.replyTo === IS_DEAD ? undefined : this.#find(message.srcId);
-    if (target === undefined) return;
-    const client = this.#client(target);
-    const request = checkModuleRequest(decodeValue(message.data, message.tail), client.profile);
+    if (message.replyTo === IS_DEAD || this.#find(message.srcId) === undefined) return;
+    const client = this.#client(message.srcId);
+    const request = checkModuleRequest(decodeValue(message.data, message.tail));
     client.requests++;
     const taken = client.throttle.run(() => {
       if (this.#clients.get(client.contextId) === client) this.#answer(client, request);
@@ -206,28 +202,28 @@ export class ModuleResponder {
       this.#reply(client, request, target);
       return;
     }
-    if (client.has(target)) client.cacheHits++;
-    this.#push(client, target, [answerOf(request, target)]);
+    const [profile] = request;
+    if (client.has(profile, target)) client.cacheHits++;
+    this.#push(client, profile, target, [answerOf(request, target)]);
   }
 
   #reply(client: Client, request: ModuleRequest, target: Target): void {
     if (target === null || target.startsWith('!')) client.negatives++;
-    this.#begin(client);
-    this.#send(client, [], [answerOf(request, target)]);
+    this.#push(client, request[0], undefined, [answerOf(request, target)]);
   }
 
   /** What a request comes to: the ID of a module that the context may have. What it may not have is not there. */
-  #targetFor(client: Client, [, kind, from, specifier]: ModuleRequest): Target {
+  #targetFor(client: Client, [profile, kind, from, specifier]: ModuleRequest): Target {
     if (kind === 'id') {
-      if (client.has(specifier) || client.mayAsk(specifier)) return specifier;
+      if (client.has(profile, specifier) || client.mayAsk(specifier)) return specifier;
       return this.#visible(client, specifier) ? this.#graph.resolveFor(kind, from, specifier) : null;
     }
-    if (!client.has(from) && !this.#visible(client, from)) return null;
+    if (!client.has(profile, from) && !this.#visible(client, from)) return null;
     const target = this.#graph.resolveFor(kind, from, specifier);
     if (!target?.startsWith('file:')) return target;
     // A package is public to those who can name it; a path is not.
     const named = isCleanName(specifier);
-    if (client.has(target) || named || this.#visible(client, target)) return target;
+    if (client.has(profile, target) || named || this.#visible(client, target)) return target;
     this.#log('debug', `refused ${target} to context ${String(client.contextId)}: it is in no package of which it has a module`);
     return null;
   }
@@ -240,9 +236,8 @@ export class ModuleResponder {
   }
 
   #onGetResource(message: Message): void {
-    const target = message.replyTo === IS_DEAD ? undefined : this.#find(message.srcId);
-    if (target === undefined) return;
-    const client = this.#client(target);
+    if (message.replyTo === IS_DEAD || this.#find(message.srcId) === undefined) return;
+    const client = this.#client(message.srcId);
     const request = checkResourceRequest(decodeValue(message.data, message.tail));
     client.requests++;
     const packages = this.#assets ? client.packages.filter(({ root }) => this.#policy.refusal(namesOf(pathToFileURL(root).href)) === undefined || this.#policy.refusal(namesOf(pathToFileURL(request[1]).href)) === undefined) : [];
@@ -257,9 +252,7 @@ export class ModuleResponder {
   }
 
   #sendResource(client: Client, answer: readonly unknown[]): void {
-    const { data, tail } = encodeValue(answer);
-    for (const part of [data, ...(tail ?? [])]) client.bytes += part.length;
-    this.#router.send({ dstId: client.contextId, srcId: this.#router.id, handle: LOAD_RESOURCE, replyTo: 0, data, ...(tail && { tail }) });
+    client.bytes += sendValue(this.#router, client.contextId, LOAD_RESOURCE, answer);
   }
 }
 
@@ -276,9 +269,9 @@ function isName(value: unknown): value is string {
   return typeof value === 'string' && value.length <= MAX_NAME && !value.includes('\0');
 }
 
-function checkModuleRequest(value: unknown, profile: Profile): ModuleRequest {
-  const [asked, kind, from, specifier] = Array.isArray(value) ? (value as unknown[]) : [];
-  const valid = asked === profile && (kind === 'require' || kind === 'import' || kind === 'id') && isName(from) && isName(specifier);
+function checkModuleRequest(value: unknown): ModuleRequest {
+  const [profile, kind, from, specifier] = Array.isArray(value) ? (value as unknown[]) : [];
+  const valid = (profile === 'native' || profile === 'rendered') && (kind === 'require' || kind === 'import' || kind === 'id') && isName(from) && isName(specifier);
   if (!valid) throw new DecodeError('a request for a module has a field of the wrong kind');
   return [profile, kind, from, specifier];
 }

@@ -1,7 +1,13 @@
 import { parse as parseCommonJs } from 'cjs-module-lexer';
 import { parse as parseEsm } from 'es-module-lexer';
 
-const REQUIRES = /\b(?:__)?require(?:\.resolve)?\(\s*(?:'([^'\\\n]+)'|"([^"\\\n]+)"|`([^`\\$\n]+)`)\s*\)/g;
+const LITERAL = '\\(\\s*(?:\'([^\'\\\\\\n]+)\'|"([^"\\\\\\n]+)"|`([^`\\\\$\\n]+)`)\\s*\\)';
+const CALL = '(?:\\.resolve)?';
+const REQUIRES = new RegExp(`\\b(?:__)?require${CALL}${LITERAL}`, 'g');
+/** `createRequire(import.meta.url)('x')` */
+const MADE = new RegExp(`\\bcreateRequire\\([^()]*\\)${CALL}${LITERAL}`, 'g');
+/** Names of what `createRequire` gives. */
+const MAKERS = /([\w$]+)\s*=\s*(?:[\w$]+\.)?createRequire\(/g;
 
 /** What a source names. */
 export interface Scan {
@@ -25,7 +31,13 @@ export function hasModuleSyntax(source: string): boolean {
 }
 
 function requiresOf(source: string): string[] {
-  return [...new Set([...source.matchAll(REQUIRES)].map(([, single, double, back]) => single ?? double ?? back ?? ''))];
+  const patterns = [REQUIRES];
+  if (source.includes('createRequire')) {
+    patterns.push(MADE);
+    const names = new Set([...source.matchAll(MAKERS)].map(([, name = '']) => name));
+    for (const name of names) if (!/^(?:__)?require$/.test(name)) patterns.push(new RegExp(`(?<![\\w$.])${name.replaceAll('$', '\\$')}${CALL}${LITERAL}`, 'g'));
+  }
+  return [...new Set(patterns.flatMap((pattern) => [...source.matchAll(pattern)].map(([, single, double, back]) => single ?? double ?? back ?? '')))];
 }
 
 /** The specifiers of a source. A lexer finds them, so some may be in comments; those cost a look-up and nothing else. */
