@@ -4,6 +4,7 @@ import type { ImporterHost } from '../core/importer/importer.ts';
 import type { ModuleAnswer, ModuleRecord, Profile, RequestKind, ResourceAnswer, ResourceOperation, Target } from '../core/importer/records.ts';
 import { nativeAddon, notFound } from './failures.ts';
 import { LIBRARY_ID, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
+import { completeLibrary } from './library.ts';
 import { ModulePolicy, namesOf } from './policy.ts';
 
 const GET_MODULE = 100;
@@ -28,9 +29,6 @@ export class Store {
     this.host = host;
     this.policy = new ModulePolicy(host.policy);
     this.#profile = profile;
-    Object.defineProperty(globalThis, library, { get: () => host.library() });
-    const source = Buffer.from("module.exports=globalThis[Symbol.for('tendril.library')]");
-    this.#records.set(LIBRARY_ID, [LIBRARY_ID, 'commonjs', source, {}, {}, Object.keys(host.library()), null]);
   }
 
   /** Takes answers and records. What is there already stays: a module is evaluated once. */
@@ -54,6 +52,7 @@ export class Store {
     const refusal = id === LIBRARY_ID || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
     if (refusal !== undefined) throw this.host.error('ERR_TENDRIL_MODULE_REFUSED', `${virtualPath(id)} is not taken: ${refusal}; see the option modules of Master`);
     let record = this.#records.get(id);
+    if (record === undefined && id === LIBRARY_ID) this.#records.set(id, (record = this.#library()));
     if (record === undefined) {
       if (id.endsWith('.node')) throw nativeAddon(fileURLToPath(withoutQuery(id)), this.host.error);
       const target = this.#ask('id', '', id);
@@ -66,7 +65,15 @@ export class Store {
 
   /** How a module that is known here is run, without asking. */
   formatOf(id: string): string | undefined {
-    return this.#records.get(id)?.[1];
+    return id === LIBRARY_ID ? 'commonjs' : this.#records.get(id)?.[1];
+  }
+
+  /** Made when it is wanted: who uses the library may ask for the current call, and following calls costs each of them a little. */
+  #library(): ModuleRecord {
+    const exports = completeLibrary(this.host.library());
+    Object.defineProperty(globalThis, library, { value: exports });
+    const source = Buffer.from("module.exports=globalThis[Symbol.for('tendril.library')]");
+    return [LIBRARY_ID, 'commonjs', source, {}, {}, Object.keys(exports), null];
   }
 
   /** A file beside a module; blocks when the master has to be asked. */

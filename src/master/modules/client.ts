@@ -41,6 +41,7 @@ export class Client {
   bytes = 0;
   cacheHits = 0;
   negatives = 0;
+  instances = 0;
   readonly #sent = new SentModules();
   readonly #mayAsk = new Set<string>();
   readonly #packages = new Map<string, Package>();

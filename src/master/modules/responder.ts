@@ -26,6 +26,8 @@ import { readResource } from './resources.ts';
 
 /** Characters of a specifier or path that a child may send. */
 const MAX_NAME = 4096;
+/** Instances of modules (`./x.mjs?1`) that a child may make by computed names. */
+const MAX_INSTANCES = 1000;
 
 /** What the responder needs to know of a context. */
 export interface ResponderTarget {
@@ -216,16 +218,24 @@ export class ModuleResponder {
   #targetFor(client: Client, [profile, kind, from, specifier]: ModuleRequest): Target {
     if (kind === 'id') {
       if (client.has(profile, specifier) || client.mayAsk(specifier)) return specifier;
-      return this.#visible(client, specifier) ? this.#graph.resolveFor(kind, from, specifier) : null;
+      // By its one true name only: what a child makes up must not fill the tables of the graph.
+      return this.#visible(client, specifier) && isCanonical(specifier) ? this.#instance(client, this.#graph.resolveFor(kind, from, specifier)) : null;
     }
     if (!client.has(profile, from) && !this.#visible(client, from)) return null;
     const target = this.#graph.resolveFor(kind, from, specifier);
-    if (!target?.startsWith('file:')) return target;
+    if (target === null || target.startsWith('!') || target.startsWith('node:') || client.has(profile, target)) return target;
+    if (target.startsWith('data:')) return this.#instance(client, target);
     // A package is public to those who can name it; a path is not.
     const named = isCleanName(specifier);
-    if (client.has(profile, target) || named || this.#visible(client, target)) return target;
+    if (named || this.#visible(client, target)) return this.#instance(client, target);
     this.#log('debug', `refused ${target} to context ${String(client.contextId)}: it is in no package of which it has a module`);
     return null;
+  }
+
+  /** Modules with a query are instances of their own, as many as one likes; but not for a child to fill our memory with. */
+  #instance(client: Client, target: Target): Target {
+    if (target === null || !/^data:|[?#]/.test(target) || this.#graph.has(target)) return target;
+    return ++client.instances > MAX_INSTANCES ? '!ERR_TENDRIL_MODULE_QUOTA' : target;
   }
 
   /** Whether an ID is a file of a package that the context has a module of. */
@@ -240,7 +250,8 @@ export class ModuleResponder {
     const client = this.#client(message.srcId);
     const request = checkResourceRequest(decodeValue(message.data, message.tail));
     client.requests++;
-    const packages = this.#assets ? client.packages.filter(({ root }) => this.#policy.refusal(namesOf(pathToFileURL(root).href)) === undefined || this.#policy.refusal(namesOf(pathToFileURL(request[1]).href)) === undefined) : [];
+    const admitted = this.#assets && this.#policy.refusal(namesOf(pathToFileURL(request[1]).href)) === undefined;
+    const packages = admitted ? client.packages : [];
     const taken = client.reads.run(async () => {
       const answer = await readResource(request, packages, this.#router.maxMessageSize / 2);
       if (this.#clients.get(client.contextId) !== client) return;
@@ -295,6 +306,14 @@ function pathOf(id: string): string | undefined {
 function realParent(path: string): string | undefined {
   const parent = realPath(dirname(path));
   return parent === undefined ? undefined : join(parent, 'module');
+}
+
+/** Whether an ID is the URL of the real path of a file. */
+function isCanonical(id: string): boolean {
+  const plain = withoutQuery(id);
+  const path = pathOf(plain);
+  const real = path === undefined ? undefined : realPath(path);
+  return real !== undefined && pathToFileURL(real).href === plain;
 }
 
 function idOf(module: string | URL): string {
