@@ -46,7 +46,7 @@ for (const profile of ['native', 'rendered']) {
     charset: 'ascii',
     legalComments: 'none',
   });
-  const text = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};return module.exports.start(host)`;
+  const text = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};return module.exports.start(host,arguments.callee.toString())`;
   writeFileSync(`${root}dist/importer-${profile}.js`, text);
   console.log(`importer, ${profile}: ${text.length} bytes minified, ${deflateRaw(Buffer.from(text), { level: 9 }).length} bytes compressed`);
 }

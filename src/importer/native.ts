@@ -5,6 +5,8 @@ import { serveFiles } from './assets.ts';
 import { internals, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualPath, virtualUrl } from './ids.ts';
 import { Store } from './store.ts';
+import { serveWorkers, startWith } from './workers.ts';
+import type { WorkerStart } from './workers.ts';
 
 const REQUIRE: unique symbol = Symbol.for('tendril.require') as never;
 
@@ -45,7 +47,11 @@ function fromRequire({ conditions }: HookContext): boolean {
  * Two things are not left to the hooks, because some of these versions have errors there: what `import` sees of a
  * CommonJS module is an ES module that is written here, and `require.resolve` is patched.
  */
-export function start(host: ImporterHost): Importer {
+export function start(given: ImporterHost | WorkerStart, part: string): Importer {
+  return startWith(given, part, create);
+}
+
+function create(host: ImporterHost, part: string): Importer {
   const store = new Store(host, 'native');
   (Module as unknown as { registerHooks(hooks: Hooks): void }).registerHooks({
     resolve: (specifier, context, next) => resolve(store, specifier, context, next),
@@ -56,6 +62,7 @@ export function start(host: ImporterHost): Importer {
   refuseAddons(store);
   nobodyIsMain();
   serveFiles(store);
+  serveWorkers(store, part);
   const importModule = nativeImport();
   return {
     take: (answers, records) => {

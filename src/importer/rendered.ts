@@ -8,12 +8,18 @@ import { nativeAddon } from './failures.ts';
 import { idOfPath, isVirtualPath, masterPath, virtualPath } from './ids.ts';
 import { Linker } from './linker.ts';
 import { Store } from './store.ts';
+import { serveWorkers, startWith } from './workers.ts';
+import type { WorkerStart } from './workers.ts';
 
 /**
  * The importer below Node 22.15, which has no synchronous hooks: CommonJS modules are modules of Node's own loader, ES
  * modules are run by the {@link Linker} from what the master has made of them.
  */
-export function start(host: ImporterHost): Importer {
+export function start(given: ImporterHost | WorkerStart, part: string): Importer {
+  return startWith(given, part, create);
+}
+
+function create(host: ImporterHost, part: string): Importer {
   const store = new Store(host, 'rendered');
   const linker = new Linker(store);
   const { prototype } = internals;
@@ -26,6 +32,7 @@ export function start(host: ImporterHost): Importer {
   refuseAddons(store);
   nobodyIsMain();
   serveFiles(store);
+  serveWorkers(store, part);
   return {
     take: (answers, records) => {
       store.take(answers, records);

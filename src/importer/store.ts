@@ -21,6 +21,8 @@ export class Store {
   readonly #profile: Profile;
   readonly #records = new Map<string, ModuleRecord>();
   readonly #answers = new Map<string, Target>();
+  /** Who waits for an answer. */
+  readonly #asking = new Map<string, ((target: Target) => void)[]>();
   readonly #resources = new Map<string, ResourceAnswer>();
   #resourceBytes = 0;
   readonly #waiting = new Map<string, ((answer: ResourceAnswer) => void)[]>();
@@ -34,7 +36,13 @@ export class Store {
   /** Takes answers and records. What is there already stays: a module is evaluated once. */
   take(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void {
     for (const record of records) if (!this.#records.has(record[0])) this.#records.set(record[0], record);
-    for (const [kind, from, specifier, target] of answers) this.#answers.set(key(kind, from, specifier), target);
+    for (const [kind, from, specifier, target] of answers) {
+      const name = key(kind, from, specifier);
+      this.#answers.set(name, target);
+      const asking = this.#asking.get(name) ?? [];
+      this.#asking.delete(name);
+      for (const take of asking) take(target);
+    }
   }
 
   /**
@@ -74,6 +82,36 @@ export class Store {
     Object.defineProperty(globalThis, library, { value: exports });
     const source = Buffer.from("module.exports=globalThis[Symbol.for('tendril.library')]");
     return [LIBRARY_ID, 'commonjs', source, {}, {}, Object.keys(exports), null];
+  }
+
+  /** The records behind an ID, as far as they are here and not in `sent`, which notes them. */
+  behind(id: string, sent: Set<string>): ModuleRecord[] {
+    const records: ModuleRecord[] = [];
+    const work = [id];
+    for (let at = work.pop(); at !== undefined; at = work.pop()) {
+      const record = sent.has(at) ? undefined : this.#records.get(at);
+      if (record === undefined || at === LIBRARY_ID) continue;
+      sent.add(at);
+      records.push(record);
+      for (const target of [...Object.values(record[3]), ...Object.values(record[4])]) if (target !== null) work.push(target);
+    }
+    return records;
+  }
+
+  /** Asks the master, unless the answer is known; without blocking. */
+  askLater(kind: RequestKind, from: string, specifier: string, take: (target: Target) => void): void {
+    const name = key(kind, from, specifier);
+    const known = this.#answers.get(name);
+    if (known !== undefined) {
+      take(known);
+      return;
+    }
+    const asking = this.#asking.get(name);
+    if (asking) asking.push(take);
+    else {
+      this.#asking.set(name, [take]);
+      this.host.send(GET_MODULE, [this.#profile, kind, from, specifier]);
+    }
   }
 
   /** A file beside a module; blocks when the master has to be asked. */
@@ -141,12 +179,12 @@ export class Store {
 
   /** One request for each question, ever: what the master does not have is remembered too. */
   #ask(kind: RequestKind, from: string, specifier: string): Target {
-    const name = key(kind, from, specifier);
-    if (!this.#answers.has(name)) {
-      this.host.send(GET_MODULE, [this.#profile, kind, from, specifier]);
-      this.host.wait(() => this.#answers.has(name));
-    }
-    return this.#answers.get(name) ?? null;
+    let answer: Target | undefined;
+    this.askLater(kind, from, specifier, (target) => {
+      answer = target;
+    });
+    if (answer === undefined) this.host.wait(() => answer !== undefined);
+    return answer ?? null;
   }
 
   #failure([id, , source]: ModuleRecord): Error {
