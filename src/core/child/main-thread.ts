@@ -137,8 +137,12 @@ export class MainThread {
   #receive(batch: readonly Message[]): void {
     // User code is about to run, and may never return: someone must be there to notice.
     if (this.#port === undefined && batch.some(({ handle }) => handle === CALL_FUNCTION)) this.#startBrokerThread();
-    if (this.#waiting || this.#held.length > 0) this.#hold(batch);
-    else if (this.#link.own) this.#lease.receiveOwn(batch);
+    if (this.#waiting) {
+      this.#hold(batch);
+      return;
+    }
+    this.#takeHeld();
+    if (this.#link.own) this.#lease.receiveOwn(batch);
     else this.#lease.receivePosted(batch);
   }
 
@@ -197,7 +201,7 @@ export class MainThread {
     for (const message of batch) {
       const { handle, srcId } = message;
       const fromAbove = this.#config.parentIds.includes(srcId);
-      if (this.#waiting && fromAbove && (handle === LOAD_MODULE || handle === LOAD_RESOURCE)) {
+      if (fromAbove && (handle === LOAD_MODULE || handle === LOAD_RESOURCE)) {
         try {
           this.#toImporter(message);
         } catch (error) {
@@ -207,14 +211,15 @@ export class MainThread {
       }
       this.#held.push(message);
       if (handle === SHUTDOWN && (fromAbove || srcId === this.#config.id)) this.#shutdownHeld = true;
-      if (this.#held.length === 1) {
-        this.#broker.after(0, () => {
-          const held = this.#held;
-          this.#held = [];
-          this.#lease.receivePosted(held);
-        });
-      }
+      if (this.#held.length === 1) this.#broker.after(0, () => { this.#takeHeld(); });
     }
+  }
+
+  #takeHeld(): void {
+    if (this.#held.length === 0) return;
+    const held = this.#held;
+    this.#held = [];
+    this.#lease.receivePosted(held);
   }
 
   #shutdown(): void {
