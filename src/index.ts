@@ -14,7 +14,7 @@ export type { ConnectPhase, ConnectReason } from './parent/connection/connect-er
 export type { ExitStatus } from './parent/connection/transport.ts';
 export { Context } from './core/context.ts';
 export type { Callable, CallOptions } from './core/context.ts';
-export type { Emitted, RemoteFunction } from './core/call/types.ts';
+export type { Emitted, RemoteFunction, RemoteMethod, RemoteModule } from './core/call/types.ts';
 export type { CurrentCall } from './core/call/current-call.ts';
 export type { LogLevel, TraceLevel } from './core/config.ts';
 export type { Broker, Fault } from './core/broker/broker.ts';

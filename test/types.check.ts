@@ -1,7 +1,8 @@
 // Compiled by `npm run check`, never run: what the compiler infers for users.
 import os from 'node:os';
 import type { Observable } from 'rxjs';
-import type { ConnectedContext, Mailbox, Sender } from 'tendril';
+import type { ConnectedContext, Mailbox, RemoteModule, Sender } from 'tendril';
+import type * as Tasks from './fixtures/tasks.ts';
 
 declare const context: ConnectedContext;
 declare function plain(a: number, b: string): boolean;
@@ -41,3 +42,51 @@ const mailbox: Mailbox<number> = context.handle<number>(5000);
 context.call(takesSender, mailbox.sender);
 // @ts-expect-error a value of the wrong type
 mailbox.next('text');
+
+// A module of another context: its functions and the static methods of its classes, and nothing else.
+const tasks = context.module<typeof Tasks>(new URL('./fixtures/tasks.ts', import.meta.url));
+const others = context.module<{
+  plain: typeof plain;
+  promisedStream: typeof promisedStream;
+  value: number;
+  data: { plain: typeof plain };
+  Svc: typeof Svc;
+  Abstract: typeof Abstract;
+}>('/tasks.js');
+declare class Svc {
+  static ping(text: string): Promise<Date>;
+  static count: number;
+  constructor(secret: string);
+  work(): void;
+}
+declare abstract class Abstract {
+  static observed(): Observable<'a' | 'b'>;
+}
+
+export const modules: [
+  Same<ReturnType<typeof tasks.add>, Observable<number>>,
+  Same<Parameters<typeof tasks.add>, [a: number, b: number]>,
+  Same<ReturnType<typeof tasks.default>, Observable<string>>,
+  Same<ReturnType<typeof tasks.generated>, Observable<number>>,
+  Same<ReturnType<typeof tasks.Counter.increment>, Observable<number>>,
+  Same<Parameters<typeof tasks.Counter.increment>, [by?: number | undefined]>,
+  Same<keyof typeof others, 'plain' | 'promisedStream' | 'Svc' | 'Abstract'>,
+  Same<keyof typeof others.Svc, 'ping'>,
+  Same<ReturnType<typeof others.Svc.ping>, Observable<Date>>,
+  Same<ReturnType<typeof others.Abstract.observed>, Observable<'a' | 'b'>>,
+  Same<ReturnType<typeof others.promisedStream>, Observable<bigint>>,
+  Same<ReturnType<RemoteModule<typeof import('node:buffer')>['Buffer']['alloc']>, Observable<Buffer<ArrayBuffer>>>,
+] = [true, true, true, true, true, true, true, true, true, true, true, true];
+
+context.with({ signal: AbortSignal.abort() }).module<typeof Tasks>('/tasks.ts').greet('x');
+context.chain().module<typeof Tasks>('/tasks.ts').greet('x');
+// @ts-expect-error an argument of the wrong type
+tasks.add('1', 2);
+// @ts-expect-error an export that is no function
+void others.value;
+// @ts-expect-error an export that is not there
+void tasks.noSuchFunction;
+// @ts-expect-error an instance method
+void others.Svc.work;
+// @ts-expect-error a member of a remote module cannot be replaced
+tasks.add = plain;

@@ -2,7 +2,7 @@ import type { Observable } from 'rxjs';
 import { invoke } from './call/invoke.ts';
 import type { CallTarget } from './call/invoke.ts';
 import type { FunctionRef } from './call/protocol.ts';
-import type { Emitted, RemoteFunction } from './call/types.ts';
+import type { Emitted, RemoteFunction, RemoteModule } from './call/types.ts';
 import { UsageError } from './errors.ts';
 import { Mailbox } from './mailbox/mailbox.ts';
 import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
@@ -16,7 +16,10 @@ import type { Wired } from './wire/tags.ts';
 const MAX_HANDLE = 0xffff_ffff;
 
 /** Finds the module and the name of a function. Throws a UsageError with the remedy when it cannot. */
-export type FunctionFinder = (fn: RemoteFunction) => FunctionRef;
+export type FunctionFinder = (fn: RemoteFunction, callers?: readonly string[]) => FunctionRef;
+
+/** Makes what `module()` gives: `call` is how its methods call a function. */
+export type ModuleOpener = (module: URL | string, call: (ref: FunctionRef, args: readonly unknown[]) => Observable<unknown>) => unknown;
 
 /** Options of calls. */
 export interface CallOptions {
@@ -40,11 +43,26 @@ export interface Callable {
    * ConnectError when the context cannot be connected, ChannelError when it is lost.
    */
   call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): Observable<Emitted<ReturnType<F>>>;
+
+  /**
+   * A module as it is called in the context: each function that it exports is a method that makes the same call as
+   * `call()` would, and each exported class has its static methods. For functions that `call()` cannot find, or to call
+   * what is not imported here: `context.module<typeof import('./tasks.ts')>(new URL('./tasks.ts', import.meta.url))`.
+   *
+   * Nothing happens until a call is subscribed to. Names that every object or function has, such as `toString` or
+   * `bind`, and `then` are not remote.
+   *
+   * @param module - the URL or absolute path of a file, or a builtin module such as `node:os`
+   */
+  module<T extends object>(module: URL | string): RemoteModule<T>;
 }
 
 /** What all contexts of one process share. */
 export interface ContextScope extends MailboxScope {
   readonly find: FunctionFinder;
+  /** Notes where `call()` is called, for `find`, which runs later. */
+  readonly callers?: (fn: RemoteFunction) => readonly string[];
+  readonly open?: ModuleOpener;
 }
 
 /** A process of the tree, seen from this one. Equal to another when their IDs are. */
@@ -85,13 +103,18 @@ export class Context implements Callable, Wired {
   }
 
   call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): Observable<Emitted<ReturnType<F>>> {
-    return this.#invoke(() => this.#scope.find(fn), args, {});
+    return this.#call(fn, args, {});
+  }
+
+  module<T extends object>(module: URL | string): RemoteModule<T> {
+    return this.#module(module, {});
   }
 
   /** Calls with options. */
   with(options: CallOptions): Callable {
     return {
-      call: (fn, ...args) => this.#invoke(() => this.#scope.find(fn), args, options),
+      call: (fn, ...args) => this.#call(fn, args, options),
+      module: (module) => this.#module(module, options),
     };
   }
 
@@ -129,6 +152,17 @@ export class Context implements Callable, Wired {
   }
 
   #target: CallTarget | undefined;
+
+  #call<T>(fn: RemoteFunction, args: readonly unknown[], options: CallOptions): Observable<T> {
+    const callers = this.#scope.callers?.(fn);
+    return this.#invoke(() => this.#scope.find(fn, callers), args, options);
+  }
+
+  #module<T>(module: URL | string, options: CallOptions): RemoteModule<T> {
+    const { open } = this.#scope;
+    if (!open) throw new UsageError('ERR_TENDRIL_CHILD_CALL', 'module() is not available in a child yet; let the master call');
+    return open(module, (ref, args) => this.#invoke(() => ref, args, options)) as RemoteModule<T>;
+  }
 
   #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, signal }: CallOptions): Observable<T> {
     this.#target ??= this.target();

@@ -29,10 +29,11 @@ import type { SshOptions } from '../parent/connection/ssh/options.ts';
 import { IdAllocator } from './id-allocator.ts';
 import { LogSink } from './log-sink.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
-import { findFunction } from './modules/function-finder.ts';
 import type { ModuleStats } from './modules/client.ts';
+import { callersOf, findFunction } from './modules/function-finder.ts';
 import { policyConfig } from './modules/options.ts';
 import type { ModuleOptions } from './modules/options.ts';
+import { openModule } from './modules/remote-module.ts';
 import { ModuleResponder } from './modules/responder.ts';
 import { RateLimit } from '../core/log/rate-limit.ts';
 
@@ -112,6 +113,8 @@ export class Master implements AsyncDisposable {
       router: this.router,
       reviver: createReviver(this.router, (id, name) => (id === 0 ? this.self : (this.#contexts.get(id) ?? new Context(this.#scope, id, name)))),
       find: findFunction,
+      callers: callersOf,
+      open: openModule,
     };
     this.self = new Context(this.#scope, 0, 'self');
     this.#sink = new LogSink(options.logger, options.logLevel ?? 'info', (error, where) => {

@@ -7,3 +7,13 @@ export type Emitted<R> =
 /** A function that can be called in another context. */
 // The bottom type for arguments is what makes every function assignable.
 export type RemoteFunction = (...args: never[]) => unknown;
+
+/** A method of a remote module: the parameters of the function, and its results as an observable. */
+export type RemoteMethod<F extends RemoteFunction> = (...args: Parameters<F>) => Observable<Emitted<ReturnType<F>>>;
+
+type RemoteStatics<C> = { readonly [K in keyof C as C[K] extends RemoteFunction ? K : never]: RemoteMember<C[K]> };
+
+type RemoteMember<V> = (V extends RemoteFunction ? RemoteMethod<V> : unknown) & (V extends abstract new (...args: never) => unknown ? RemoteStatics<V> : unknown);
+
+/** The functions that a module of the type `T` exports, and the static methods of its classes, as they are called in another context. */
+export type RemoteModule<T> = { readonly [K in keyof T as T[K] extends RemoteFunction | (abstract new (...args: never) => unknown) ? K : never]: RemoteMember<T[K]> };
