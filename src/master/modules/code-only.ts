@@ -2,6 +2,7 @@
 const BEFORE_REGEX = /(?:^|[(,=:[!&|?{};+\-*%~^<>]|\b(?:await|case|delete|do|else|in|instanceof|of|return|throw|typeof|void|yield))\s*$/;
 /** The longest keyword of those, and what is blank around it. */
 const TAIL = 40;
+const HASHBANG = /#![^\n]*/y;
 const LINE_COMMENT = /\/\/[^\n]*/y;
 const BLOCK_COMMENT = /\/\*[^]*?(?:\*\/|$)/y;
 const STRING = /'(?:[^'\\\n]|\\[^])*'?|"(?:[^"\\\n]|\\[^])*"?/y;
@@ -42,6 +43,7 @@ export function codeOnly(source: string): string {
     keep(at >= source.length ? '' : end === '${' ? ' (' : ' ');
     at += end.length;
   };
+  if (source.startsWith('#!')) blank(take(HASHBANG) ?? '');
   while (at < source.length) {
     const character = source.charAt(at);
     if (character === '/') {
