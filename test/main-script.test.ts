@@ -1,10 +1,11 @@
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { UsageError } from 'tendril';
 import { checkMainScript, isMainScript } from '../src/master/modules/main-script.ts';
-import { withFiles } from './support/programs.ts';
+import { runNode, withFiles } from './support/programs.ts';
+import { watchForLeaks } from './support/tree.ts';
 
 const { argv, execArgv } = process;
 
@@ -158,5 +159,86 @@ or move the functions that run in children to a module of their own`);
     expect(() => {
       checkMainScript(import.meta.url, 'main();');
     }).not.toThrow();
+  });
+});
+
+// The package as a user gets it: these run against dist, which `npm test` has built.
+describe('a program in one file (REFERENCE 172)', () => {
+  watchForLeaks();
+
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  const tsx = join(root, 'node_modules/tsx/dist/cli.mjs');
+
+  /** Runs the program as the main script of a project that has the package installed; the lines that it printed. */
+  const run = async (name: string, source: string, { type = 'commonjs', loader = [] as readonly string[] } = {}): Promise<string[]> => {
+    let lines: string[] = [];
+    await withFiles({ [name]: source, 'package.json': JSON.stringify({ type }), 'node_modules/.keep': '' }, async (directory) => {
+      symlinkSync(root, join(directory, 'node_modules/tendril'));
+      symlinkSync(join(root, 'node_modules/rxjs'), join(directory, 'node_modules/rxjs'));
+      const { stdout } = await runNode([...loader, name], { cwd: directory });
+      lines = stdout.trimEnd().split('\n');
+    });
+    return lines;
+  };
+
+  it('of ES modules: its guard may await, and its main part does not run in the child (REFERENCE 169)', async () => {
+    const source = `
+      import { fileURLToPath } from 'node:url';
+      import { firstValueFrom } from 'rxjs';
+      import { Master } from 'tendril';
+      export const elsewhere = (mine) => process.pid !== mine && globalThis.mainRan !== true;
+      export class Counter { static #count = 0; static next() { return ++Counter.#count; } }
+      export default (text) => text.toUpperCase();
+      if (process.argv[1] === fileURLToPath(import.meta.url)) {
+        globalThis.mainRan = true;
+        const master = new Master({ logger: false });
+        const kid = master.local();
+        console.log(await firstValueFrom(kid.call(elsewhere, process.pid)));
+        console.log(await firstValueFrom(kid.call(Counter.next)), await firstValueFrom(kid.module(import.meta.url).Counter.next()));
+        console.log(await firstValueFrom(kid.module(import.meta.url).default('text')));
+        await master.shutdown();
+      }`;
+    expect(await run('main.mjs', source)).toEqual(['true', '1 2', 'TEXT']);
+  });
+
+  it('of CommonJS', async () => {
+    const source = `
+      const { firstValueFrom } = require('rxjs');
+      const { Master } = require('tendril');
+      exports.elsewhere = function elsewhere(mine) { return process.pid !== mine && require.main !== module; };
+      async function main() {
+        const master = new Master({ logger: false });
+        console.log(await firstValueFrom(master.local().call(exports.elsewhere, process.pid)));
+        await master.shutdown();
+      }
+      if (require.main === module) main();`;
+    expect(await run('main.cjs', source)).toEqual(['true']);
+  });
+
+  it.each(['module', 'commonjs'])('of TypeScript that tsx runs, in a package of type %s', async (type) => {
+    const source = `
+      import { fileURLToPath } from 'node:url';
+      import { firstValueFrom } from 'rxjs';
+      import { Master } from 'tendril';
+      interface Answer { readonly elsewhere: boolean }
+      export const ask = (mine: number): Answer => ({ elsewhere: process.pid !== mine });
+      async function main(): Promise<void> {
+        const master = new Master({ logger: false });
+        console.log((await firstValueFrom(master.local().call(ask, process.pid))).elsewhere);
+        await master.shutdown();
+      }
+      if (process.argv[1] === fileURLToPath(import.meta.url)) void main();`;
+    expect(await run('main.ts', source, { type, loader: [tsx] })).toEqual(['true']);
+  });
+
+  it.each([
+    ['main.mjs', "import { lastValueFrom } from 'rxjs'; import { Master } from 'tendril'; export const task = () => 1;", 'if (process.argv[1] === fileURLToPath(import.meta.url)) {'],
+    ['main.cjs', "const { lastValueFrom } = require('rxjs'); const { Master } = require('tendril'); const task = (exports.task = () => 1);", 'if (require.main === module) {'],
+  ])('is refused without a guard, as %s (REFERENCE 168)', async (name, head, guard) => {
+    const lines = await run(name, `${head}
+      const master = new Master({ logger: false });
+      lastValueFrom(master.local().call(task)).catch((error) => { console.log(error.code); console.log(error.message); }).finally(() => master.shutdown());`);
+    expect(lines[0]).toBe('ERR_TENDRIL_MAIN_SCRIPT');
+    expect(lines.join('\n')).toContain(guard);
   });
 });
