@@ -1,4 +1,4 @@
-import { cpSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
@@ -37,7 +37,7 @@ describe('from a function to its module', () => {
     }));
 
   // Node strips types by itself from 22.18 on; tools/node-matrix.js tries those versions.
-  const stripping = 'typescript' in process.features ? it : it.skip;
+  const stripping = (process.features as { typescript?: unknown }).typescript ? it : it.skip;
   if (stripping === it.skip) process.stderr.write(`SKIPPED a test: Node ${process.versions.node} does not run TypeScript by itself\n`);
   stripping('finds functions of TypeScript that Node itself runs', async () => {
     const { stdout } = await runNode(['--disable-warning=ExperimentalWarning', join(fixtures, 'ts/probe.ts'), pathToFileURL(finder).href]);
@@ -130,6 +130,53 @@ describe('from a function to its module', () => {
       async (directory) => {
         const { stdout } = await runNode(['main.mjs'], { cwd: directory });
         expect(JSON.parse(stdout)).toEqual(['late', 'early', 'late.mjs late', 'early.mjs early', 'late.mjs late', 'main.mjs own', 'main.mjs after']);
+      },
+    ));
+
+  it('does not evaluate a module before its turn, when a function runs ahead of its own module in a circle', () =>
+    withFiles(
+      {
+        'log.mjs': `
+          import { callersOf, findFunction } from ${JSON.stringify(finder)};
+          export const log = [];
+          export function find(fn) { const { module, name } = findFunction(fn, callersOf(fn)); return module.split('/').pop() + ' ' + name; }`,
+        'main.mjs': `
+          import { find, log } from './log.mjs';
+          import './first.mjs';
+          import { second } from './second.mjs';
+          export function ahead() { log.push(find(second)); }
+          log.push('main');
+          console.log(JSON.stringify(log));`,
+        'first.mjs': "import { log } from './log.mjs';\nimport { ahead } from './main.mjs';\nlog.push('first');\nahead();",
+        'second.mjs': "import { log } from './log.mjs';\nlog.push('second');\nexport function second() {}",
+      },
+      async (directory) => {
+        const { stdout } = await runNode(['main.mjs'], { cwd: directory });
+        expect(JSON.parse(stdout)).toEqual(['first', 'second.mjs second', 'second', 'main']);
+      },
+    ));
+
+  it('looks where call() is called, though it looks when the call is made', () =>
+    withFiles(
+      {
+        'make.mjs': 'const made = new Map();\nexport function make(name) { made.set(name, () => name); return () => made.get(name)(); }',
+        'tasks.mjs': "import { make } from './make.mjs';\nexport const task = make('made elsewhere');",
+        'wrap.mjs': 'export const callOn = (context, fn) => context.call(fn);',
+        'main.mjs': `
+          import { firstValueFrom, mergeMap, of } from 'rxjs';
+          import { Master } from 'tendril';
+          import { task } from './tasks.mjs';
+          import { callOn } from './wrap.mjs';
+          const master = new Master({ logger: false });
+          const kid = master.local();
+          console.log(await firstValueFrom(of(kid).pipe(mergeMap((context) => callOn(context, task)))));
+          await master.shutdown();`,
+      },
+      async (directory) => {
+        mkdirSync(join(directory, 'node_modules'));
+        for (const [name, target] of [['tendril', root], ['rxjs', join(root, 'node_modules/rxjs')]] as const) symlinkSync(target, join(directory, 'node_modules', name));
+        const { stdout } = await runNode(['main.mjs'], { cwd: directory });
+        expect(stdout).toBe('made elsewhere\n');
       },
     ));
 

@@ -5,6 +5,7 @@ import { catchError, forkJoin, isObservable, lastValueFrom, of, toArray } from '
 import { CallError, EncodeError, TendrilError, UsageError } from 'tendril';
 import type * as CommonTasks from './fixtures/tasks-cjs.cjs';
 import type * as EsmTasks from './fixtures/tasks-esm.mjs';
+import type * as InChild from './fixtures/finder/in-child.mjs';
 import type * as Tasks from './fixtures/tasks.ts';
 import { failure, first, watchForLeaks, withChild, withTree } from './support/tree.ts';
 
@@ -74,6 +75,13 @@ describe('context.module()', () => {
       expect(await failure(tasks.Counter.noSuchMethod())).toMatchObject({ code: 'ERR_TENDRIL_NO_FUNCTION' });
       expect(await failure(kid.module<{ nothing(): void }>(new URL('./fixtures/no-such-file.ts', import.meta.url)).nothing())).toBeInstanceOf(TendrilError);
       expect(await first(tasks.add(1, 1))).toBe(2);
+    }),
+  );
+
+  it(
+    'is not there in a child yet, as call() is not',
+    withChild(async (kid) => {
+      expect(await failure(kid.module<typeof InChild>(new URL('./fixtures/finder/in-child.mjs', import.meta.url)).openModule())).toMatchObject({ code: 'ERR_TENDRIL_CHILD_CALL' });
     }),
   );
 

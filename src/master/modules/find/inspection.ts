@@ -5,10 +5,11 @@ import type { RemoteFunction } from '../../../core/call/types.ts';
 const HANDOVER: unique symbol = Symbol.for('tendril.handover') as never;
 const SESSION = 'process.getBuiltinModule("node:inspector").Session';
 
-/** The text that a function was compiled from, as the engine has it. */
+/** The text that a function was compiled from. */
 export interface Script {
   readonly url: string;
   readonly isModule: boolean;
+  /** Of an ES module, as the engine has it. Others are not asked for theirs, which may be large. */
   readonly source: string;
   /** Where in the source the function begins: at its parameters. */
   readonly offset: number;
@@ -127,6 +128,7 @@ function readable(variables: Scope['variables']): Scope['variables'] {
 
 function scriptOf(session: Session, { scriptId, url, isModule = false }: Parsed, { lineNumber, columnNumber }: NonNullable<RemoteObject['value']>): Script {
   let source = '';
+  if (!isModule) return { url, isModule, source, offset: 0 };
   session.post('Debugger.getScriptSource', { scriptId }, (_error, reply) => {
     source = (reply as { scriptSource?: string } | null)?.scriptSource ?? '';
   });

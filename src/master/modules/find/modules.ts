@@ -1,5 +1,6 @@
 import type { FunctionRef } from '../../../core/call/protocol.ts';
 import type { RemoteFunction } from '../../../core/call/types.ts';
+import { settled } from './callers.ts';
 import { importedFile, lexFile, moduleOf, pathOf, read } from './files.ts';
 import { commonJsModules, exportsOf, isCommonJsLoaded } from './loaded.ts';
 import { match } from './places.ts';
@@ -15,7 +16,7 @@ const imports = new Map<string, readonly string[]>();
 
 /** A function among the exports of the modules that its callers import, and of the callers themselves. */
 export function inImportsOf(callers: readonly string[], fn: RemoteFunction): FunctionRef | undefined {
-  const hit = best([...new Set(callers.flatMap((caller) => [...importsOf(caller), caller]))].map((path) => [path, match(exportsOf(path), fn)]))[0];
+  const hit = best([...new Set(settled(callers).flatMap((caller) => [...importsOf(caller), caller]))].map((path) => [path, match(exportsOf(path), fn)]))[0];
   if (hit === undefined) return undefined;
   // A CommonJS module does not say what it exports of others.
   if (isCommonJsLoaded(hit.path)) return has(hit.path, fn) ? refTo(hit) : undefined;
