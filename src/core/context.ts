@@ -62,7 +62,7 @@ export interface ContextScope extends MailboxScope {
   readonly find: FunctionFinder;
   /** Notes where `call()` is called, for `find`, which runs later. */
   readonly callers?: (fn: RemoteFunction) => readonly string[];
-  readonly open?: ModuleOpener;
+  readonly open: ModuleOpener;
 }
 
 /** A process of the tree, seen from this one. Equal to another when their IDs are. */
@@ -159,9 +159,7 @@ export class Context implements Callable, Wired {
   }
 
   #module<T>(module: URL | string, options: CallOptions): RemoteModule<T> {
-    const { open } = this.#scope;
-    if (!open) throw new UsageError('ERR_TENDRIL_CHILD_CALL', 'module() is not available in a child yet; let the master call');
-    return open(module, (ref, args) => this.#invoke(() => ref, args, options)) as RemoteModule<T>;
+    return this.#scope.open(module, (ref, args) => this.#invoke(() => ref, args, options)) as RemoteModule<T>;
   }
 
   #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, signal }: CallOptions): Observable<T> {

@@ -19,15 +19,18 @@ export interface ChildContexts {
   readonly parent: Context;
 }
 
+function noCalls(): never {
+  throw new UsageError('ERR_TENDRIL_CHILD_CALL', 'calls are not available in a child yet; send a message to a handle, or let the master call');
+}
+
 /** Makes the contexts of a child: itself, its parent, and those that arrive in messages. */
 export function childContexts(router: Router, name: string): ChildContexts {
   const known = new Map<number, Context>();
   const scope: ContextScope = {
     router,
     reviver: createReviver(router, (id, itsName) => known.get(id) ?? new Context(scope, id, itsName)),
-    find: () => {
-      throw new UsageError('ERR_TENDRIL_CHILD_CALL', 'call() is not available in a child yet; send a message to a handle, or let the master call');
-    },
+    find: noCalls,
+    open: noCalls,
   };
   const self = new Context(scope, router.id, name);
   const parent = new Context(scope, router.parentIds[0] ?? 0, 'parent');

@@ -171,22 +171,21 @@ export class MainThread {
     else this.#importer.receiveResource(data, tail);
   }
 
-  #sendUp(handle: number, value: unknown): void {
+  #sendUp(handle: number, value: unknown, dstId = this.#config.parentIds[0] ?? 0): void {
     const { data, tail } = encodeValue(value);
-    const { id, parentIds } = this.#config;
-    this.#router.send({ dstId: parentIds[0] ?? 0, srcId: id, handle, replyTo: 0, data, ...(tail && { tail }) });
+    this.#router.send({ dstId, srcId: this.#config.id, handle, replyTo: 0, data, ...(tail && { tail }) });
   }
 
   /** Blocks until `done`: the broker thread goes on, and brings what is waited for. */
   #wait(done: () => boolean): void {
     const port = this.#fromBroker;
-    if (port === undefined) throw new TendrilError('ERR_TENDRIL_NO_CALL', 'a module was asked for before the first call');
     this.#lease.whileWaiting(() => {
       this.#stream.flush();
       this.#waiting = true;
       try {
         while (!done()) {
-          if (this.#shutdownHeld || this.#ending) throw new ShutdownError('this context');
+          // User code runs for calls, and those have started the other thread.
+          if (this.#shutdownHeld || this.#ending || port === undefined) throw new ShutdownError('this context');
           const seen = this.#state.mail;
           if (!port.poll()) this.#state.waitMail(seen);
         }
@@ -247,9 +246,7 @@ export class MainThread {
 
   #sendProfile(): void {
     this.#profiler?.post('Profiler.stop', (_error, { profile }) => {
-      const { data, tail } = encodeValue(JSON.stringify(profile));
-      const { id, parentIds } = this.#config;
-      this.#router.send({ dstId: parentIds.at(-1) ?? 0, srcId: id, handle: PROFILE, replyTo: 0, data, ...(tail && { tail }) });
+      this.#sendUp(PROFILE, JSON.stringify(profile), this.#config.parentIds.at(-1));
     });
   }
 
