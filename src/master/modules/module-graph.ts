@@ -117,7 +117,8 @@ export class ModuleGraph {
     if (id.startsWith('file:')) checkMainScript(withoutQuery(id), source);
     if (isTypeScript(path)) source = stripTypes(path, source);
     let format = formatOf(path, extension, source);
-    if (format === 'module' && asCommonJs(path)) {
+    // As the tools do that run TypeScript as CommonJS.
+    if (isTypeScript(path) && (format === 'commonjs' || asCommonJs(path)) && hasModuleSyntax(source)) {
       format = 'commonjs';
       source = toCommonJs(path, source);
     }
