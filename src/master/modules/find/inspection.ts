@@ -1,9 +1,12 @@
 import { Session } from 'node:inspector';
 import type { RemoteFunction } from '../../../core/call/types.ts';
 
-/** Where the inspector can see an object of another realm: it evaluates in the main one, and jest's tests run in others. */
+/**
+ * Where the inspector can see an object of ours: it evaluates in the main realm, and jest's tests run in others, which
+ * have the builtin classes in common with it. Node 22.0 to 22.2 does not give those, but may be asked for a global.
+ */
 const HANDOVER: unique symbol = Symbol.for('tendril.handover') as never;
-const SESSION = 'process.getBuiltinModule("node:inspector").Session';
+const SESSION = '(globalThis[Symbol.for("tendril.handover")] ?? process.getBuiltinModule("node:inspector").Session)';
 
 /** The text that a function was compiled from. */
 export interface Script {
@@ -66,8 +69,10 @@ export function withInspector<R>(work: (inspect: Inspect) => R): R | undefined {
       scripts.set(params.scriptId, params);
     });
     session.post('Debugger.enable');
+    Reflect.set(globalThis, HANDOVER, Session);
     return work((fn) => inspect(session, scripts, fn));
   } finally {
+    Reflect.deleteProperty(globalThis, HANDOVER);
     Reflect.deleteProperty(Session, HANDOVER);
     session.post('Debugger.disable');
     session.disconnect();
