@@ -1,4 +1,5 @@
 import module from 'node:module';
+import { parse } from 'es-module-lexer';
 import { transform } from 'sucrase';
 
 /** Whether a file is TypeScript, by its extension. */
@@ -38,7 +39,17 @@ export function stripTypes(path: string, source: string): string {
 /** Whether TypeScript with ES syntax in a package that is not of type `module` runs as CommonJS here. */
 export const typescriptAsCommonJs: boolean = runByTsx;
 
+/** What tsx makes of `import.meta` in CommonJS. */
+const META = "({url:require('node:url').pathToFileURL(__filename).href,filename:__filename,dirname:__dirname})";
+
 /** ES syntax as CommonJS, as tsx does for packages of type CommonJS. */
 export function toCommonJs(path: string, source: string): string {
-  return transform(source, { transforms: ['imports'], filePath: path, disableESTransforms: true, preserveDynamicImport: true }).code;
+  let plain = '';
+  let at = 0;
+  for (const { type, start, end } of source.includes('import.meta') ? parse(source)[0] : []) {
+    if (type !== 'import-meta') continue;
+    plain += source.slice(at, start) + META;
+    at = end;
+  }
+  return transform(plain + source.slice(at), { transforms: ['imports'], filePath: path, disableESTransforms: true, preserveDynamicImport: true }).code;
 }
