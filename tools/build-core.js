@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { deflateRaw } from 'pako';
 
-const BUDGET = 40 * 1024;
+const BUDGET = 41 * 1024;
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const { outputFiles } = await build({

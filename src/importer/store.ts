@@ -60,6 +60,7 @@ export class Store {
     const refusal = id === LIBRARY_ID || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
     if (refusal !== undefined) throw this.host.error('ERR_TENDRIL_MODULE_REFUSED', `${virtualPath(id)} is not taken: ${refusal}; see the option modules of Master`);
     let record = this.#records.get(id);
+    if (record === undefined && this.#arrived(id)) record = this.#records.get(id);
     if (record === undefined && id === LIBRARY_ID) this.#records.set(id, (record = this.#library()));
     if (record === undefined) {
       if (id.endsWith('.node')) throw nativeAddon(fileURLToPath(withoutQuery(id)), this.host.error);
@@ -168,8 +169,14 @@ export class Store {
     const asked = isVirtualUrl(specifier) ? idOfUrl(specifier) : isVirtualPath(specifier) ? masterPath(specifier) : specifier;
     // A file that is named exactly is the first that Node would look at.
     const exact = exactId(kind, from, asked);
-    if (exact !== undefined && this.#records.has(exact)) return this.#checked(exact);
+    if (exact !== undefined && (this.#records.has(exact) || this.#arrived(exact))) return this.#checked(exact);
     return this.#checked(this.#ask(kind, from, asked));
+  }
+
+  /** Whether a module has come, but behind the call that runs. */
+  #arrived(id: string): boolean {
+    this.host.wait(() => true);
+    return this.#records.has(id);
   }
 
   #checked(target: Target): Target {

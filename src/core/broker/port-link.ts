@@ -49,6 +49,9 @@ export class PortLink implements Link {
   readonly #own: boolean;
   readonly #posted: () => void;
   #take: (message: unknown) => void = () => undefined;
+  /** Parts of a message that are still to be delivered: whoever is called for one may poll for the next. */
+  readonly #parts: ArrayBuffer[] = [];
+  #deliver: (part: Uint8Array) => void = () => undefined;
 
   /**
    * @param port - one end of a channel
@@ -66,9 +69,16 @@ export class PortLink implements Link {
     });
     this.chunks = new Observable((subscriber) => {
       const onMessage = (this.#take = (message: unknown): void => {
-        if (Array.isArray(message)) for (const buffer of message as ArrayBuffer[]) subscriber.next(new Uint8Array(buffer));
-        else onControl(message);
+        if (!Array.isArray(message)) {
+          onControl(message);
+          return;
+        }
+        this.#parts.push(...(message as ArrayBuffer[]));
+        while (this.#deliverPart());
       });
+      this.#deliver = (part) => {
+        subscriber.next(part);
+      };
       const onClose = (): void => {
         subscriber.complete();
       };
@@ -85,8 +95,15 @@ export class PortLink implements Link {
     this.#posted();
   }
 
+  #deliverPart(): boolean {
+    const part = this.#parts.shift();
+    if (part) this.#deliver(new Uint8Array(part));
+    return part !== undefined;
+  }
+
   /** Delivers what comes next, without the event loop; false when nothing is there. */
   poll(): boolean {
+    if (this.#deliverPart()) return true;
     const received = receiveMessageOnPort(this.#port);
     if (received === undefined) return false;
     this.#take(received.message);

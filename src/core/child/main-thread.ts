@@ -57,6 +57,10 @@ export class MainThread {
   #fromBroker: PortLink | undefined;
   /** User code is blocked in a `require`, so that nothing else can run. */
   #waiting = false;
+  /** What is being delivered: modules may be in it, behind the call that runs. */
+  #batch: readonly Message[] | undefined;
+  /** Modules that were taken ahead of their turn. */
+  readonly #taken = new WeakSet<Message>();
   /** What came meanwhile and is none of the importer's business. */
   #held: Message[] = [];
   #shutdownHeld = false;
@@ -100,7 +104,9 @@ export class MainThread {
       stream: this.#stream,
       broker: this.#broker,
       deliver: (batch) => {
+        this.#batch = batch;
         this.#router.receive(batch, this.#stream);
+        this.#batch = undefined;
       },
       occupied: () => this.#dispatcher.occupied,
     });
@@ -165,8 +171,10 @@ export class MainThread {
     });
   }
 
-  #toImporter({ handle, replyTo, data, tail }: Message): void {
-    if (replyTo === IS_DEAD) return;
+  #toImporter(message: Message): void {
+    const { handle, replyTo, data, tail } = message;
+    if (replyTo === IS_DEAD || this.#taken.has(message)) return;
+    this.#taken.add(message);
     if (handle === LOAD_MODULE) this.#importer.receive(data, tail);
     else this.#importer.receiveResource(data, tail);
   }
@@ -178,6 +186,9 @@ export class MainThread {
 
   /** Blocks until `done`: the broker thread goes on, and brings what is waited for. */
   #wait(done: () => boolean): void {
+    this.#takeFrom(this.#batch ?? []);
+    this.#batch = undefined;
+    if (done()) return;
     const port = this.#fromBroker;
     this.#lease.whileWaiting(() => {
       this.#stream.flush();
@@ -197,21 +208,26 @@ export class MainThread {
 
   /** Keeps for later what comes while user code is blocked, in order; the importer gets what is its own at once. */
   #hold(batch: readonly Message[]): void {
-    for (const message of batch) {
+    for (const message of this.#takeFrom(batch)) {
       const { handle, srcId } = message;
-      const fromAbove = this.#config.parentIds.includes(srcId);
-      if (fromAbove && (handle === LOAD_MODULE || handle === LOAD_RESOURCE)) {
-        try {
-          this.#toImporter(message);
-        } catch (error) {
-          this.#broker.report(error, `handler of handle ${String(handle)}`);
-        }
-        continue;
-      }
       this.#held.push(message);
-      if (handle === SHUTDOWN && (fromAbove || srcId === this.#config.id)) this.#shutdownHeld = true;
+      if (handle === SHUTDOWN && (srcId === this.#config.id || this.#config.parentIds.includes(srcId))) this.#shutdownHeld = true;
       if (this.#held.length === 1) this.#broker.after(0, () => { this.#takeHeld(); });
     }
+  }
+
+  /** Gives the importer what is its own, the rest is returned. */
+  #takeFrom(batch: readonly Message[]): Message[] {
+    return batch.filter((message) => {
+      const { handle, srcId } = message;
+      if (!this.#config.parentIds.includes(srcId) || (handle !== LOAD_MODULE && handle !== LOAD_RESOURCE)) return true;
+      try {
+        this.#toImporter(message);
+      } catch (error) {
+        this.#broker.report(error, `handler of handle ${String(handle)}`);
+      }
+      return false;
+    });
   }
 
   #takeHeld(): void {

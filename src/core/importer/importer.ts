@@ -14,7 +14,10 @@ export interface ImporterHost {
   readonly policy: ModulePolicyConfig;
   /** Sends a value to the parent, on a handle. */
   send(handle: number, value: unknown): void;
-  /** Blocks this thread until `done` is true; messages for the importer are taken meanwhile. Throws when that never will be. */
+  /**
+   * Blocks this thread until `done` is true; messages for the importer are taken meanwhile. What has come already is taken
+   * before anything else, so that a `done` which is true at once is a look at what there is. Throws when it never will be.
+   */
   wait(done: () => boolean): void;
   /** What `tendril` is here. */
   readonly library: () => Record<string, unknown>;
