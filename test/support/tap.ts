@@ -1,0 +1,71 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { inflateRawSync } from 'node:zlib';
+import { decodeValue } from '../../src/core/wire/values.ts';
+import { LOAD_MODULE } from '../../src/core/wire/handles.ts';
+
+/** Runs Node in its place, and writes down what that is sent before it gets it. */
+const TAP = `
+const fs = require('fs'), net = require('net');
+const [, , record, node, ...args] = process.argv;
+const child = require('child_process').spawn(node, args, { stdio: ['ignore', 'inherit', 'inherit', 'pipe', 'pipe'] });
+const down = new net.Socket({ fd: 3, readable: true, writable: false });
+down.on('data', (bytes) => {
+  fs.appendFileSync(record, bytes);
+  if (!child.stdio[3].write(bytes)) { down.pause(); child.stdio[3].once('drain', () => down.resume()); }
+}).on('end', () => child.stdio[3].end()).on('error', () => child.stdio[3].destroy());
+child.stdio[3].on('error', () => down.destroy());
+child.stdio[4].pipe(fs.createWriteStream('', { fd: 4 })).on('error', () => child.stdio[4].destroy());
+child.on('exit', (code, signal) => { if (signal) process.kill(process.pid, signal); else process.exit(code); });
+child.on('error', () => process.exit(127));
+`;
+
+/** One message that a child was sent. */
+export interface TappedFrame {
+  readonly handle: number;
+  readonly replyTo: number;
+  readonly payload: Buffer;
+}
+
+/** Sees every byte that a child is sent. */
+export interface Tap {
+  /** What to run in place of Node. */
+  readonly nodePath: readonly string[];
+  /** All bytes so far, with those of the bootstrap. */
+  bytes(): Buffer;
+  /** All messages so far that are whole. */
+  frames(): TappedFrame[];
+}
+
+/** @param directory - where the program and its record are put */
+export function tap(directory: string, name = 'tap', node: string = process.execPath): Tap {
+  const program = join(directory, `${name}.cjs`);
+  const record = join(directory, `${name}.bytes`);
+  writeFileSync(program, TAP);
+  writeFileSync(record, '');
+  const bytes = (): Buffer => readFileSync(record);
+  return { nodePath: [process.execPath, program, record, node], bytes, frames: () => framesOf(bytes()) };
+}
+
+function framesOf(bytes: Buffer): TappedFrame[] {
+  const frames: TappedFrame[] = [];
+  let at = 0;
+  for (let block = 0; block < 2; block++) {
+    if (bytes.length - at < 4) return frames;
+    at += 4 + bytes.readUInt32BE(at);
+  }
+  while (bytes.length - at >= 16) {
+    const end = at + 16 + bytes.readUInt32BE(at + 12);
+    if (end > bytes.length) break;
+    frames.push({ handle: bytes.readUInt32BE(at + 4), replyTo: bytes.readUInt32BE(at + 8), payload: bytes.subarray(at + 16, end) });
+    at = end;
+  }
+  return frames;
+}
+
+/** The IDs of the modules that come in a LOAD_MODULE, in their order; docs/protocol.md describes it. */
+export function moduleIds(frame: TappedFrame): string[] {
+  if (frame.handle !== LOAD_MODULE) return [];
+  const records = decodeValue(inflateRawSync(decodeValue(frame.payload) as Uint8Array)) as [id: string][];
+  return records.map(([id]) => id);
+}
