@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Observable } from 'rxjs';
 import type { Context, MasterOptions } from 'tendril';
 import { remember } from '../../src/master/modules/function-finder.ts';
@@ -53,19 +53,11 @@ export interface Outcome {
   readonly error?: { readonly name: string; readonly code: string | null; readonly message: string; readonly stack: string };
 }
 
-/** Runs in a plain Node: imports a module, calls one of its exports, and writes what came of it. */
-const PLAIN = `
-const [, path, name, args] = process.argv;
-const shown = (error) => ({ name: String(error?.name), code: error?.code ?? null, message: String(error?.message), stack: String(error?.stack) });
-// Of a module that fails, Node rejects promises of its own that nobody can hold.
-process.on('unhandledRejection', () => undefined);
-const print = (outcome) => require('fs').writeSync(1, JSON.stringify(outcome));
-(async () => (await import(path))[name](...JSON.parse(args)))().then((value) => print({ value }), (error) => print({ error: shown(error) }));
-`;
+const PLAIN_NODE = fileURLToPath(new URL('../fixtures/plain-node.mjs', import.meta.url));
 
 /** The oracle of most tests: what the same function comes to in a Node that has the files on its disk. */
 export async function inPlainNode(path: string, name: string, ...args: readonly unknown[]): Promise<Outcome> {
-  const node = spawn(process.execPath, ['--no-warnings', '-e', PLAIN, pathToFileURL(path).href, name, JSON.stringify(args)], { stdio: ['ignore', 'pipe', 'inherit'], cwd: dirname(path) });
+  const node = spawn(process.execPath, ['--no-warnings', PLAIN_NODE, pathToFileURL(path).href, name, JSON.stringify(args)], { stdio: ['ignore', 'pipe', 'inherit'], cwd: dirname(path) });
   return JSON.parse(await text(node.stdout)) as Outcome;
 }
 

@@ -4,15 +4,30 @@ import { inflateRawSync } from 'node:zlib';
 import { decodeValue } from '../../src/core/wire/values.ts';
 import { LOAD_MODULE } from '../../src/core/wire/handles.ts';
 
-/** Runs Node in its place, and writes down what that is sent before it gets it. */
+/**
+ * Runs Node in its place, and writes down what that is sent before it gets it. Where there is a file `mute`, only SHUTDOWN
+ * still comes through.
+ */
 const TAP = `
 const fs = require('fs'), net = require('net');
-const [, , record, node, ...args] = process.argv;
+const [, , record, mute, node, ...args] = process.argv;
 const child = require('child_process').spawn(node, args, { stdio: ['ignore', 'inherit', 'inherit', 'pipe', 'pipe'] });
 const down = new net.Socket({ fd: 3, readable: true, writable: false });
+const pass = (bytes) => { if (!child.stdio[3].write(bytes)) { down.pause(); child.stdio[3].once('drain', () => down.resume()); } };
+// Two blocks of the bootstrap, then frames.
+let got = Buffer.alloc(0), blocks = 0;
+const whole = () => {
+  const head = blocks < 2 ? 4 : 16;
+  if (got.length < head) return 0;
+  const length = head + got.readUInt32BE(head - 4);
+  return got.length < length ? 0 : length;
+};
 down.on('data', (bytes) => {
   fs.appendFileSync(record, bytes);
-  if (!child.stdio[3].write(bytes)) { down.pause(); child.stdio[3].once('drain', () => down.resume()); }
+  got = got.length > 0 ? Buffer.concat([got, bytes]) : bytes;
+  for (let length; (length = whole()) > 0; got = got.subarray(length), blocks++) {
+    if (blocks < 2 || !fs.existsSync(mute) || got.readUInt32BE(4) === 106) pass(got.subarray(0, length));
+  }
 }).on('end', () => child.stdio[3].end()).on('error', () => child.stdio[3].destroy());
 child.stdio[3].on('error', () => down.destroy());
 child.stdio[4].pipe(fs.createWriteStream('', { fd: 4 })).on('error', () => child.stdio[4].destroy());
@@ -35,6 +50,8 @@ export interface Tap {
   bytes(): Buffer;
   /** All messages so far that are whole. */
   frames(): TappedFrame[];
+  /** From now on the child hears nothing more but SHUTDOWN. */
+  mute(): void;
 }
 
 /** @param directory - where the program and its record are put */
@@ -43,8 +60,16 @@ export function tap(directory: string, name = 'tap', node: string = process.exec
   const record = join(directory, `${name}.bytes`);
   writeFileSync(program, TAP);
   writeFileSync(record, '');
+  const mute = join(directory, `${name}.mute`);
   const bytes = (): Buffer => readFileSync(record);
-  return { nodePath: [process.execPath, program, record, node], bytes, frames: () => framesOf(bytes()) };
+  return {
+    nodePath: [process.execPath, program, record, mute, node],
+    bytes,
+    frames: () => framesOf(bytes()),
+    mute: () => {
+      writeFileSync(mute, '');
+    },
+  };
 }
 
 function framesOf(bytes: Buffer): TappedFrame[] {
