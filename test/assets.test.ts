@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import type { ConnectedContext, MasterOptions } from 'tendril';
 import * as tasks from './fixtures/tasks.ts';
-import { atTheMaster, inPlainNode, modules, remote, withFiles } from './support/application.ts';
+import { atTheMaster, inPlainNode, remote, withFiles } from './support/application.ts';
 import type { Files } from './support/application.ts';
 import { first, watchForLeaks, withTree } from './support/tree.ts';
 
@@ -285,7 +285,7 @@ describe('files beside a module', () => {
         });
         expect(asked).toBe(0);
       },
-      modules({ assets: false }),
+      { modules: { assets: false } },
     ));
 });
 

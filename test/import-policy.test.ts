@@ -3,9 +3,9 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { Master, UsageError } from 'tendril';
-import type { ConnectedContext } from 'tendril';
-import { modules, remote, withFiles } from './support/application.ts';
-import type { Files, ModulePolicy } from './support/application.ts';
+import type { ConnectedContext, ModuleOptions } from 'tendril';
+import { remote, withFiles } from './support/application.ts';
+import type { Files } from './support/application.ts';
 import { moduleIds, tap } from './support/tap.ts';
 import type { Tap } from './support/tap.ts';
 import { failure, first, watchForLeaks, withTree } from './support/tree.ts';
@@ -68,9 +68,9 @@ interface Guarded {
   refused(name: string, ...args: readonly unknown[]): Promise<{ code: string | undefined; message: string; requests: number }>;
 }
 
-function withPolicy(policy: ModulePolicy, test: (guarded: Guarded) => Promise<void>, files: Files = APPLICATION): Promise<void> {
+function withPolicy(policy: ModuleOptions, test: (guarded: Guarded) => Promise<void>, files: Files = APPLICATION): Promise<void> {
   return withFiles({ ...files, 'link/keep': '' }, (directory) =>
-    withTree(modules(fill(policy, directory)), async ({ master }) => {
+    withTree({ modules: fill(policy, directory) }, async ({ master }) => {
       const sent = tap(join(directory, 'link'));
       const kid = master.local({ name: 'kid', nodePath: sent.nodePath });
       const main = join(directory, 'main.cjs');
@@ -100,7 +100,7 @@ function withPolicy(policy: ModulePolicy, test: (guarded: Guarded) => Promise<vo
 }
 
 /** Rules for paths are absolute. */
-function fill(policy: ModulePolicy, directory: string): ModulePolicy {
+function fill(policy: ModuleOptions, directory: string): ModuleOptions {
   const absolute = (rules: readonly string[]): string[] => rules.map((rule) => rule.replace('APP', directory));
   return { ...policy, ...(policy.allow && { allow: absolute(policy.allow) }), ...(policy.deny && { deny: absolute(policy.deny) }) };
 }
@@ -273,9 +273,9 @@ describe('modules.local', () => {
     'own/node_modules/lodash-es/index.js': `module.exports = 'lodash-es of the child';`,
   };
 
-  function withLocal(policy: ModulePolicy, cwd: string, test: (guarded: Pick<Guarded, 'ask' | 'refused' | 'sent'>) => Promise<void>): Promise<void> {
+  function withLocal(policy: ModuleOptions, cwd: string, test: (guarded: Pick<Guarded, 'ask' | 'refused' | 'sent'>) => Promise<void>): Promise<void> {
     return withFiles({ ...APPLICATION, ...OWN, 'link/keep': '' }, (directory) =>
-      withTree(modules(policy), async ({ master }) => {
+      withTree({ modules: policy }, async ({ master }) => {
         const sent = tap(join(directory, 'link'));
         mkdirSync(join(directory, cwd), { recursive: true });
         const kid = master.local({ nodePath: sent.nodePath, cwd: join(directory, cwd) });
@@ -322,7 +322,7 @@ describe('modules.local', () => {
 
   it('gives one instance for all who want it', () =>
     withFiles({ 'main.cjs': `exports.run = async () => [require('counted') === (await import('counted')).default, require('counted') === require('other'), require('counted').loads];`, 'node_modules/other/index.js': `module.exports = require('counted');`, 'own/node_modules/counted/index.js': `globalThis.loads = (globalThis.loads ?? 0) + 1; exports.loads = globalThis.loads;` }, (directory) =>
-      withTree(modules({ local: ['counted'] }), async ({ master }) => {
+      withTree({ modules: { local: ['counted'] } }, async ({ master }) => {
         const kid = master.local({ cwd: join(directory, 'own') });
         expect(await first(remote(kid, join(directory, 'main.cjs'), 'run'))).toEqual([true, true, 1]);
       }),
@@ -342,7 +342,7 @@ describe('options of modules that cannot work', () => {
     ['local that is no list', { local: true }, 'local'],
     ['assets that is a text', { assets: 'no' }, 'assets'],
   ])('%s is refused with the name of the option', (_what, policy, name) => {
-    const make = (): Master => new Master(modules(policy as ModulePolicy, { logger: false }));
+    const make = (): Master => new Master({ modules: policy as ModuleOptions, logger: false });
     expect(make).toThrow(UsageError);
     expect(make).toThrow(new RegExp(`modules\\.${name}`));
   });

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Observable } from 'rxjs';
-import type { Context, MasterOptions } from 'tendril';
+import type { Context } from 'tendril';
 import { remember } from '../../src/master/modules/function-finder.ts';
 
 /** Files of an application by their paths in its directory. */
@@ -64,17 +64,4 @@ export async function inPlainNode(path: string, name: string, ...args: readonly 
 /** A text of a child with its paths as they are at the master. */
 export function atTheMaster(said: string): string {
   return said.replaceAll(VIRTUAL_ROOT, '');
-}
-
-/** What decides which modules go where. */
-export interface ModulePolicy {
-  readonly allow?: readonly string[];
-  readonly deny?: readonly string[];
-  readonly local?: readonly string[];
-  readonly assets?: boolean;
-}
-
-/** Options of a master with a policy for modules. */
-export function modules(policy: ModulePolicy, options: MasterOptions = {}): MasterOptions {
-  return Object.assign({}, options, { modules: policy });
 }

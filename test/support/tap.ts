@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inflateRawSync } from 'node:zlib';
+import type { ModuleBatch, ModuleRecord } from '../../src/core/importer/records.ts';
 import { decodeValue } from '../../src/core/wire/values.ts';
 import { LOAD_MODULE } from '../../src/core/wire/handles.ts';
 
@@ -91,6 +92,8 @@ function framesOf(bytes: Buffer): TappedFrame[] {
 /** The IDs of the modules that come in a LOAD_MODULE, in their order; docs/protocol.md describes it. */
 export function moduleIds(frame: TappedFrame): string[] {
   if (frame.handle !== LOAD_MODULE) return [];
-  const records = decodeValue(inflateRawSync(decodeValue(frame.payload) as Uint8Array)) as [id: string][];
-  return records.map(([id]) => id);
+  const [, packed] = decodeValue(frame.payload) as ModuleBatch;
+  if (packed.length === 0) return [];
+  // The importer itself comes as a record too.
+  return (decodeValue(inflateRawSync(packed)) as ModuleRecord[]).filter(([, format]) => format !== 'part').map(([id]) => id);
 }
