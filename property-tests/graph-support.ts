@@ -56,8 +56,8 @@ export interface Graph {
   readonly exact: boolean;
   /** Pairs of log entries of which the first, where both are there, comes first. */
   readonly before: readonly (readonly [string, string])[];
-  /** Whether the master can see all that is loaded: no name is computed. */
-  readonly literal: boolean;
+  /** How often a child may have to ask: for what is loaded by `import()`, and by computed names. What is loaded otherwise is sent ahead. */
+  readonly questions: number;
 }
 
 interface Module extends Omit<Draft, 'edges'> {
@@ -103,7 +103,7 @@ export function planGraph(draft: readonly Draft[], key: string): Graph {
     files: { 'main.mjs': mainSource(key, entry.file), ...Object.fromEntries(calm.map((each) => [each.file, source(each, calm, key)])) },
     exact,
     before: calm.flatMap((each, from) => each.edges.flatMap((edge) => order(each, from, edge, calm, reaches))),
-    literal: !calm.some(({ edges }) => edges.some(({ way }) => way === 'computed')),
+    questions: 1 + calm.flatMap(({ edges }) => edges).filter(({ way }) => way === 'computed' || way === 'await' || way === 'later').length,
   };
 }
 
