@@ -22,7 +22,9 @@ export interface ModuleInternals {
   _resolveFilename: Resolve;
   _load(request: string, parent: CommonJsModule | undefined, isMain: boolean): unknown;
   _cache: Record<string, CommonJsModule | undefined>;
-  _extensions: object;
+  _extensions: Record<string, ((module: CommonJsModule, filename: string) => void) | undefined>;
+  _nodeModulePaths(directory: string): string[];
+  _resolveLookupPaths(request: string, parent: CommonJsModule): string[] | null;
   prototype: { load: (this: CommonJsModule, filename: string) => void };
 }
 
@@ -88,6 +90,25 @@ export function refuseAddons(store: Store): void {
     if (flags === undefined) original(module, filename);
     else original(module, filename, flags);
   };
+}
+
+/**
+ * `node -e` puts the parts of CommonJS and all builtin modules among the globals, where no module of a program finds them;
+ * many look for `require` or `module` to learn how they are run.
+ */
+export function clearGlobals(): void {
+  const globals = globalThis as unknown as Record<string, unknown>;
+  for (const name of ['require', 'module', 'exports', '__filename', '__dirname']) Reflect.deleteProperty(globals, name);
+  for (const name of Module.builtinModules) {
+    const descriptor = Object.getOwnPropertyDescriptor(globals, name);
+    // Those are accessors that nobody enumerates; process and console stay.
+    if (name === 'process' || name === 'console' || descriptor?.get === undefined || descriptor.enumerable === true) continue;
+    Reflect.deleteProperty(globals, name);
+  }
+  // The web's, which the module of this name had hidden.
+  if (!('crypto' in globals)) {
+    Object.defineProperty(globals, 'crypto', { configurable: true, enumerable: true, get: () => process.getBuiltinModule('node:crypto').webcrypto });
+  }
 }
 
 /**

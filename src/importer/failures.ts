@@ -1,4 +1,6 @@
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Target } from '../core/importer/records.ts';
+import { withoutQuery } from './ids.ts';
 
 /** Codes that a target can have, and what they say; those of Node are worded as Node words them. */
 function reason(code: string, specifier: string, from: string): string {
@@ -20,24 +22,29 @@ function reason(code: string, specifier: string, from: string): string {
 
 /** The error for a specifier that stands for nothing, with the code that Node gives it. */
 export function notFound(kind: 'require' | 'import', specifier: string, from: string, target: Target, own: (code: string, message: string) => Error): Error {
-  if (target?.startsWith('!ERR_TENDRIL_')) return own(target.slice(1), ownReason(target.slice(1), specifier, from));
-  if (target !== null) return Object.assign(new Error(reason(target.slice(1), specifier, from)), { code: target.slice(1) });
-  if (kind === 'import') return Object.assign(new Error(`Cannot find ${/^[./]|^file:/.test(specifier) ? 'module' : 'package'} '${specifier}' imported from ${from}`), { code: 'ERR_MODULE_NOT_FOUND' });
+  if (target !== null) {
+    const [, code = '', detail = ''] = /^!(\w*) ?(.*)$/s.exec(target) ?? [];
+    if (code === '') return new URIError('URI malformed');
+    return code.startsWith('ERR_TENDRIL_') ? own(code, ownReason(code, detail, specifier, from)) : Object.assign(new Error(reason(code, specifier, from)), { code });
+  }
+  if (kind === 'import') {
+    // Node names the file that it has looked for.
+    const url = /^\.{0,2}\/|^file:/.test(specifier) && from.startsWith('/') ? new URL(specifier, pathToFileURL(from)).href : undefined;
+    const what = url === undefined ? `${/^\.{0,2}\/|^file:/.test(specifier) ? 'module' : 'package'} '${specifier}'` : `module '${fileURLToPath(withoutQuery(url))}'`;
+    return Object.assign(new Error(`Cannot find ${what} imported from ${from}`), { code: 'ERR_MODULE_NOT_FOUND', ...(url !== undefined && { url }) });
+  }
   return Object.assign(new Error(`Cannot find module '${specifier}'\nRequire stack:\n- ${from}`), { code: 'MODULE_NOT_FOUND', requireStack: [from] });
 }
 
-function ownReason(code: string, specifier: string, from: string): string {
+function ownReason(code: string, detail: string, specifier: string, from: string): string {
+  const what = `'${specifier}', imported from ${from},`;
   switch (code) {
     case 'ERR_TENDRIL_MODULE_REFUSED':
-      return `'${specifier}', imported from ${from}, is not sent to this context: the policy of the master does not admit it; see the option modules of Master`;
-    case 'ERR_TENDRIL_MODULE_TOO_LARGE':
-      return `'${specifier}', imported from ${from}, is larger than a module may be (docs/limits.md); read it as a file, or send it in parts`;
+      return `${what} is not sent to this context: ${detail}; see the option modules of Master`;
     case 'ERR_TENDRIL_MODULE_QUOTA':
-      return `'${specifier}', imported from ${from}, is not sent: this context has asked for too many modules in a short time`;
-    case 'ERR_TENDRIL_MAIN_SCRIPT':
-      return `'${specifier}', imported from ${from}, is the main script of the master and has no guard, so that it would start itself once more here`;
+      return `${what} is not sent: this context has asked for too many modules in a short time`;
     default:
-      return `'${specifier}', imported from ${from}, was not sent (${code})`;
+      return `${what} was not sent (${code})`;
   }
 }
 

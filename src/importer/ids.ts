@@ -21,7 +21,7 @@ export function virtualUrl(id: string): string {
 
 /** The file name of a module in a child. */
 export function virtualPath(id: string): string {
-  return VIRTUAL_ROOT + fileURLToPath(withoutQuery(id));
+  return id.startsWith(SCHEME) ? VIRTUAL_ROOT + fileURLToPath(withoutQuery(id)) : id;
 }
 
 export function isVirtualUrl(url: unknown): url is `file:///dev/null/tendril/${string}` {

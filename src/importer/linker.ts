@@ -4,6 +4,7 @@ import { compileFunction } from 'node:vm';
 import type { ModuleLink, ModuleRecord } from '../core/importer/records.ts';
 import { internals } from './commonjs.ts';
 import { virtualPath, virtualUrl } from './ids.ts';
+import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
 import { expose, namespace, synthetic } from './namespaces.ts';
 import type { Binding } from './namespaces.ts';
 import type { Store } from './store.ts';
@@ -84,7 +85,7 @@ export class Linker {
       const text = String(specifier);
       if (this.#store.policy.isLocal(text)) return this.#local(text).namespace;
       const target = this.#store.resolve('import', from, text);
-      if (!target.startsWith('node:')) this.#checkAttribute(target, options?.with?.type === 'json');
+      if (!target.startsWith('node:')) this.#check(target, options?.with?.type);
       const loaded = await this.import(target);
       return loaded;
     };
@@ -117,13 +118,13 @@ export class Linker {
     const module: EsModule = { id, link, namespace: namespace(), dependencies: [], local: new Map(), steps: undefined, state: 'linking', error: undefined, ready: undefined, pending: undefined };
     this.#modules.set(id, module);
     begun.push(module);
-    for (const [specifier, , json] of link.imports) {
+    for (const [specifier, , type] of link.imports) {
       if (this.#store.policy.isLocal(specifier)) {
         module.dependencies.push(this.#local(specifier));
         continue;
       }
-      const target = isBuiltin(specifier) && !specifier.startsWith('node:') ? `node:${specifier}` : this.#store.resolve('import', id, specifier);
-      if (!target.startsWith('node:')) this.#checkAttribute(target, json);
+      const target = isBuiltin(specifier) && !specifier.startsWith('node:') ? `node:${specifier}` : specifier.startsWith('node:') ? specifier : this.#store.resolve('import', id, specifier);
+      if (!target.startsWith('node:')) this.#check(target, type);
       module.dependencies.push(this.#link(target, begun));
     }
     return asDependency(module);
@@ -134,8 +135,10 @@ export class Linker {
     return dependency;
   }
 
-  #checkAttribute(id: string, json: boolean): void {
-    if (this.#store.record(id)[1] === 'json' && !json) throw Object.assign(new TypeError(`Module "${virtualUrl(id)}" needs an import attribute of "type: json"`), { code: 'ERR_IMPORT_ATTRIBUTE_MISSING' });
+  #check(id: string, type: string | null | undefined): void {
+    const [, format] = this.#store.record(id);
+    checkAttribute(virtualUrl(id), format, type);
+    checkExtension(virtualPath(id), format);
   }
 
   #builtin(id: string): Dependency {
@@ -180,6 +183,8 @@ export class Linker {
   #meta(id: string): object {
     const filename = virtualPath(id);
     const resolve = (specifier: string): string => {
+      // Relative ones are not looked for, as in Node.
+      if (/^\.{0,2}\/|^file:/.test(specifier)) return new URL(specifier, virtualUrl(id)).href;
       const target = this.#store.resolve('import', id, specifier);
       return target.startsWith('node:') ? target : virtualUrl(target);
     };
@@ -268,24 +273,31 @@ function asDependency(module: EsModule): Dependency {
 }
 
 /** A CommonJS module, JSON or wasm: evaluated in its turn, seen as Node's lexer saw it at the master. */
-function commonJs([id, format, , , , names]: ModuleRecord): Dependency {
+function commonJs([id, format, source, , , names]: ModuleRecord): Dependency {
   if (format === 'wasm') throw coded('ERR_UNKNOWN_FILE_EXTENSION', `Unknown file extension ".wasm" for ${virtualPath(id)}; this version of Node imports it with a flag only, read it with fs`);
   const shown = namespace();
-  const listed = format === 'json' ? [] : ['module.exports', ...names];
+  const listed = format === 'json' ? [] : [...(exposesModuleExports ? ['module.exports'] : []), ...names.filter((name) => name !== 'module.exports')];
+  const values = new Map<string, unknown>();
   let done = false;
+  let failed: { readonly error: unknown } | undefined;
   const run = (): void => {
+    if (failed) throw failed.error;
     if (done) return;
-    const exports = internals._load(virtualPath(id), undefined, false);
-    done = true;
-    const bindings = synthetic(exports, listed);
-    // Read once, as Node does.
-    for (const [name, binding] of bindings) {
-      const value = name === 'module.exports' ? exports : binding();
-      bindings.set(name, () => value);
+    let exports: unknown;
+    try {
+      exports = id.startsWith('data:') ? JSON.parse(Buffer.from(source).toString()) : internals._load(virtualPath(id), undefined, false);
+    } catch (error) {
+      // An ES module sees the same failure for ever; `require` tries again.
+      failed = { error };
+      throw error;
     }
-    expose(shown, bindings);
+    done = true;
+    // Read once, as Node does.
+    for (const [name, binding] of synthetic(exports, listed)) values.set(name, name === 'module.exports' ? exports : binding());
   };
-  return { module: undefined, namespace: shown, names: new Set(['default', ...listed]), run };
+  const known = new Set(['default', ...listed]);
+  expose(shown, new Map([...known].map((name) => [name, () => values.get(name)])));
+  return { module: undefined, namespace: shown, names: known, run };
 }
 
 function provides(dependency: Dependency | undefined, name: string): boolean {

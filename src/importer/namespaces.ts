@@ -10,8 +10,9 @@ export function namespace(): object {
 export function expose(target: object, bindings: ReadonlyMap<string, Binding>): void {
   for (const name of [...bindings.keys()].sort()) {
     const get = bindings.get(name);
-    if (get) Object.defineProperty(target, name, { get, enumerable: true, configurable: true });
+    if (get) Object.defineProperty(target, name, { get, enumerable: true });
   }
+  Object.preventExtensions(target);
 }
 
 /** The exports of something that is not an ES module: itself as default, and what it has under the given names. */

@@ -2,7 +2,8 @@ import Module, { isBuiltin } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import { serveFiles } from './assets.ts';
-import { internals, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
+import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
+import { clearGlobals, internals, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualPath, virtualUrl } from './ids.ts';
 import { Store } from './store.ts';
 import { serveWorkers, startWith } from './workers.ts';
@@ -60,6 +61,7 @@ function create(host: ImporterHost, part: string): Importer {
   Object.defineProperty(globalThis, REQUIRE, { value: (path: string) => internals._load(path, undefined, false) });
   patchResolution(store);
   refuseAddons(store);
+  clearGlobals();
   nobodyIsMain();
   serveFiles(store);
   serveWorkers(store, part);
@@ -82,20 +84,37 @@ function resolve(store: Store, specifier: string, context: HookContext, next: (s
   const from = isVirtualUrl(parentURL) ? idOfUrl(parentURL) : known;
   if (from === undefined || isBuiltin(specifier) || specifier.startsWith('data:')) return next(specifier, context);
   if (store.policy.isLocal(specifier)) return next(specifier, { ...context, parentURL: pathToFileURL(localBase()).href });
-  const target = store.resolve(fromRequire(context) ? 'require' : 'import', from, specifier);
+  // By way of what we have put in the place of `Module._resolveFilename`: it hears of `paths`, and so does user code that has
+  // put something of its own there.
+  if (fromRequire(context)) return next(specifier, context);
+  let target: string;
+  try {
+    target = store.resolve('import', from, specifier);
+  } catch (error) {
+    if (!/^\.{0,2}\/|^file:/.test(specifier) || (error as { code?: unknown }).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    // `import.meta.resolve` does not look whether a file is there, and cannot be told from `import` here: that fails when it loads.
+    const { href } = new URL(specifier, parentURL);
+    absent.set(href, error);
+    return { url: href, format: 'module', shortCircuit: true };
+  }
   return target.startsWith('node:') ? next(target, context) : found(store, target, context);
 }
+
+/** Why files are not there that somebody wants to import. */
+const absent = new Map<string, unknown>();
 
 function found(store: Store, id: string, { importAttributes }: HookContext): Resolved {
   return { url: virtualUrl(id), format: store.formatOf(id), shortCircuit: true, importAttributes };
 }
 
 function load(store: Store, url: string, context: HookContext, next: (url: string, context: HookContext) => Loaded): Loaded {
+  if (absent.has(url)) throw absent.get(url);
   if (!isVirtualUrl(url)) return next(url, context);
   const [id, format, source, , , names] = store.record(idOfUrl(url));
   const required = fromRequire(context);
-  if (format === 'json' && !required && context.importAttributes?.['type'] !== 'json') {
-    throw Object.assign(new TypeError(`Module "${url}" needs an import attribute of "type: json"`), { code: 'ERR_IMPORT_ATTRIBUTE_MISSING' });
+  if (!required) {
+    checkAttribute(url, format, context.importAttributes?.['type']);
+    checkExtension(virtualPath(id), format);
   }
   if (format === 'commonjs' && !required) return { format: 'module', source: facade(virtualPath(id), names), shortCircuit: true };
   return { format, source: format === 'wasm' ? source : Buffer.from(source).toString(), shortCircuit: true };
@@ -111,6 +130,6 @@ function facade(path: string, names: readonly string[]): string {
     // As Node does: own properties only, and a getter that throws is an export that is undefined.
     'const g=(k)=>{try{return m!=null&&Object.hasOwn(m,k)?m[k]:void 0}catch{}}',
     ...(reads.length > 0 ? [`const ${reads.join(',')}`] : []),
-    `export{${['m as default', 'm as "module.exports"', ...exports].join(',')}}`,
+    `export{${['m as default', ...(exposesModuleExports ? ['m as "module.exports"'] : []), ...exports].join(',')}}`,
   ].join(';');
 }

@@ -33,8 +33,8 @@ export class ModulePolicy {
   /** Why a module with these names is refused, or undefined. */
   refusal(names: readonly string[]): string | undefined {
     const denied = this.#deny.find((prefix) => names.some((name) => within(name, prefix)));
-    if (denied !== undefined) return `the policy denies ${denied}`;
-    if (this.#allow && !this.#allow.some((prefix) => names.some((name) => within(name, prefix)))) return 'it is not in the list that the policy allows';
+    if (denied !== undefined) return `modules.deny has ${denied}`;
+    if (this.#allow && !this.#allow.some((prefix) => names.some((name) => within(name, prefix)))) return 'modules.allow does not have it';
     return undefined;
   }
 
@@ -44,7 +44,7 @@ export class ModulePolicy {
     // A path in the list may be where a package of any name really lies.
     if (this.#allow?.every((prefix) => !prefix.startsWith('/')) === true) return this.refusal([specifier]);
     const denied = this.#deny.find((prefix) => within(specifier, prefix));
-    return denied === undefined ? undefined : `the policy denies ${denied}`;
+    return denied === undefined ? undefined : `modules.deny has ${denied}`;
   }
 
   /** Whether a child takes this from its own disk. */

@@ -1,8 +1,8 @@
-import { dirname } from 'node:path';
+import { dirname, extname } from 'node:path';
 import { compileFunction, constants } from 'node:vm';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import { serveFiles } from './assets.ts';
-import { internals, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
+import { clearGlobals, internals, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
 import type { CommonJsModule, MainHolder } from './commonjs.ts';
 import { nativeAddon } from './failures.ts';
 import { idOfPath, isVirtualPath, masterPath, virtualPath } from './ids.ts';
@@ -30,6 +30,7 @@ function create(host: ImporterHost, part: string): Importer {
   };
   patchResolution(store);
   refuseAddons(store);
+  clearGlobals();
   nobodyIsMain();
   serveFiles(store);
   serveWorkers(store, part);
@@ -48,13 +49,25 @@ function create(host: ImporterHost, part: string): Importer {
 function run(store: Store, linker: Linker, module: CommonJsModule, filename: string): void {
   if (filename.endsWith('.node')) throw nativeAddon(masterPath(filename), store.host.error);
   const id = idOfPath(filename);
-  const [, format, source] = store.record(id);
   module.filename = filename;
-  module.paths = [];
+  module.paths = internals._nodeModulePaths(dirname(filename));
+  const handler = extensionHandler(filename);
+  if (handler) {
+    handler(module, filename);
+    module.loaded = true;
+    return;
+  }
+  const [, format, source] = store.record(id);
   if (format === 'module') module.exports = linker.require(id);
   else if (format === 'json') module.exports = parseJson(Buffer.from(source).toString(), filename);
   else compile(linker, module, id, filename, Buffer.from(source).toString());
   module.loaded = true;
+}
+
+/** What user code has put in `require.extensions` for files that Node knows nothing of. */
+function extensionHandler(filename: string): ((module: CommonJsModule, filename: string) => void) | undefined {
+  const extension = extname(filename);
+  return /^(?:\.[cm]?[jt]sx?|\.json|\.wasm|\.node)?$/.test(extension) ? undefined : internals._extensions[extension];
 }
 
 function parseJson(text: string, filename: string): unknown {
@@ -70,9 +83,10 @@ function parseJson(text: string, filename: string): unknown {
 function compile(linker: Linker, module: CommonJsModule, id: string, filename: string, source: string): void {
   const require = (specifier: string): unknown => module.require(specifier);
   const resolve = (request: string, options?: { paths?: string[] }): string => internals._resolveFilename(request, module, false, options);
-  Object.assign(resolve, { paths: () => null });
+  Object.assign(resolve, { paths: (request: string) => internals._resolveLookupPaths(request, module) });
   Object.assign(require, { resolve, main: (process as unknown as MainHolder).mainModule, cache: internals._cache, extensions: internals._extensions });
-  const parameters = ['exports', 'require', 'module', '__filename', '__dirname', '$tndrl'];
+  const dynamic = source.includes('$tndrl');
+  const parameters = ['exports', 'require', 'module', '__filename', '__dirname', ...(dynamic ? ['$tndrl'] : [])];
   const body = compileFunction(source, parameters, { filename, importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER as never }) as (...args: unknown[]) => void;
-  body.call(module.exports, module.exports, require, module, filename, dirname(filename), linker.dynamic(id));
+  body.call(module.exports, module.exports, require, module, filename, dirname(filename), ...(dynamic ? [linker.dynamic(id)] : []));
 }

@@ -12,6 +12,9 @@ const GET_RESOURCE = 112;
 /** Bytes of files beside modules that are kept; more is asked for again. */
 const MAX_KEPT_RESOURCES: number = 32 * 1024 * 1024;
 
+/** Characters of a specifier or path that a master reads. */
+const MAX_NAME = 4096;
+
 const library = Symbol.for('tendril.library');
 
 /** Everything that is known of the master's modules here, and the way to learn more. */
@@ -36,6 +39,8 @@ export class Store {
   /** Takes answers and records. What is there already stays: a module is evaluated once. */
   take(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void {
     for (const record of records) if (!this.#records.has(record[0])) this.#records.set(record[0], record);
+    // With a module of a package its files may have come into sight.
+    if (records.length > 0) for (const [name, [, , error]] of this.#resources) if (error !== null) this.#resources.delete(name);
     for (const [kind, from, specifier, target] of answers) {
       const name = key(kind, from, specifier);
       this.#answers.set(name, target);
@@ -58,7 +63,7 @@ export class Store {
   /** The record of a module. Throws when it cannot be had. Blocks when the master has to be asked. */
   record(id: string): ModuleRecord {
     const refusal = id === LIBRARY_ID || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
-    if (refusal !== undefined) throw this.host.error('ERR_TENDRIL_MODULE_REFUSED', `${virtualPath(id)} is not taken: ${refusal}; see the option modules of Master`);
+    if (refusal !== undefined) throw notFound('import', virtualPath(id), 'the importer', refused(refusal), this.host.error);
     let record = this.#records.get(id);
     if (record === undefined && this.#arrived(id)) record = this.#records.get(id);
     if (record === undefined && id === LIBRARY_ID) this.#records.set(id, (record = this.#library()));
@@ -135,6 +140,10 @@ export class Store {
       take(known);
       return;
     }
+    if (path.length > MAX_NAME) {
+      take([operation, path, 'ENAMETOOLONG', null]);
+      return;
+    }
     const waiting = this.#waiting.get(name);
     if (waiting) {
       waiting.push(take);
@@ -165,8 +174,13 @@ export class Store {
     if (mapped !== undefined) return this.#checked(mapped);
     if (specifier === 'tendril') return LIBRARY_ID;
     if (isBuiltin(specifier)) return specifier.startsWith('node:') ? specifier : `node:${specifier}`;
-    if (this.policy.refusalOfSpecifier(specifier) !== undefined) return '!ERR_TENDRIL_MODULE_REFUSED';
-    const asked = isVirtualUrl(specifier) ? idOfUrl(specifier) : isVirtualPath(specifier) ? masterPath(specifier) : specifier;
+    if (specifier.startsWith('node:')) return specifier;
+    const refusal = this.policy.refusalOfSpecifier(specifier);
+    if (refusal !== undefined) return refused(refusal);
+    // What the operating system would make of it; and no name is that long.
+    const whole = kind === 'import' && /^\.{0,2}\//.test(specifier) ? (specifier.split('\0')[0] ?? '') : specifier;
+    if (whole.length > MAX_NAME || whole.includes('\0')) return null;
+    const asked = isVirtualUrl(whole) ? idOfUrl(whole) : isVirtualPath(whole) ? masterPath(whole) : whole;
     // A file that is named exactly is the first that Node would look at.
     const exact = exactId(kind, from, asked);
     if (exact !== undefined && (this.#records.has(exact) || this.#arrived(exact))) return this.#checked(exact);
@@ -181,7 +195,8 @@ export class Store {
 
   #checked(target: Target): Target {
     if (target === null || target === LIBRARY_ID || !target.startsWith('file:')) return target;
-    return this.policy.refusal(namesOf(target)) === undefined ? target : '!ERR_TENDRIL_MODULE_REFUSED';
+    const refusal = this.policy.refusal(namesOf(target));
+    return refusal === undefined ? target : refused(refusal);
   }
 
   /** One request for each question, ever: what the master does not have is remembered too. */
@@ -204,14 +219,19 @@ export class Store {
   }
 }
 
+function refused(reason: string): Target {
+  return `!ERR_TENDRIL_MODULE_REFUSED ${reason}`;
+}
+
 function key(kind: RequestKind, from: string, specifier: string): string {
   return `${kind} ${from} ${specifier}`;
 }
 
 /** The ID that a specifier has if it is the name of a file. */
 function exactId(kind: 'require' | 'import', from: string, specifier: string): string | undefined {
-  if (!/^\.{0,2}\/|^file:/.test(specifier)) return undefined;
+  if (!/^\.{0,2}\//.test(specifier) && !(kind === 'import' && specifier.startsWith('file:'))) return undefined;
   try {
+    if (specifier.startsWith('file:')) return new URL(specifier).href;
     return kind === 'import' ? new URL(specifier, from).href : new URL(specifier.replace(/[%?#\\]/g, encodeURIComponent), from).href;
   } catch {
     return undefined;

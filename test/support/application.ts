@@ -6,7 +6,6 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Observable } from 'rxjs';
 import type { Context } from 'tendril';
-import { remember } from '../../src/master/modules/function-finder.ts';
 
 /** Files of an application by their paths in its directory. */
 export type Files = Readonly<Record<string, string | Uint8Array>>;
@@ -40,11 +39,9 @@ export async function withFiles(files: Files, test: (directory: string) => Promi
  * many of these modules are not made to be evaluated here.
  */
 export function remote<T>(context: Context, path: string, name: string, ...args: readonly unknown[]): Observable<T> {
-  const fn: (...given: readonly unknown[]) => T = () => {
-    throw new Error('only its name is wanted');
-  };
-  remember(fn, { module: pathToFileURL(path).href, className: null, name });
-  return context.call(fn, ...args) as Observable<T>;
+  const method = context.module<Record<string, (...given: readonly unknown[]) => T>>(path)[name];
+  if (method === undefined) throw new Error(`${name} is not a name of an export`);
+  return method(...args) as Observable<T>;
 }
 
 /** What a function came to: its value, or the error. */

@@ -92,7 +92,7 @@ function framesOf(bytes: Buffer): TappedFrame[] {
 /** The IDs of the modules that come in a LOAD_MODULE, in their order; docs/protocol.md describes it. */
 export function moduleIds(frame: TappedFrame): string[] {
   if (frame.handle !== LOAD_MODULE) return [];
-  const [, packed] = decodeValue(frame.payload) as ModuleBatch;
+  const [, , packed] = decodeValue(frame.payload) as ModuleBatch;
   if (packed.length === 0) return [];
   // The importer itself comes as a record too.
   return (decodeValue(inflateRawSync(packed)) as ModuleRecord[]).filter(([, format]) => format !== 'part').map(([id]) => id);

@@ -1,7 +1,7 @@
 /** How a module is run. `part` is the importer itself, which comes as the first record of all. */
 export type ModuleFormat = 'commonjs' | 'module' | 'json' | 'wasm' | 'error' | 'part';
 
-/** What a specifier stands for: the ID of a module, null when there is none, or `!` and the code of why not. */
+/** What a specifier stands for: the ID of a module, null when there is none, or `!` and the code of why not, and perhaps a text. */
 export type Target = string | null;
 
 /** Who asks: `require()`, `import` and `import()`, or someone who knows the ID and lacks the module. */
@@ -13,12 +13,12 @@ export type Profile = 'native' | 'rendered';
 /**
  * What the linker of a rendered ES module needs, since nobody parses it in the child.
  *
- * `imports`: specifier, the names that must be there, and whether it has the attribute `type: 'json'`, in the order of
- * the source. `reexports`: exported name, index in `imports`, imported name (null: the namespace). `stars`: indexes in
+ * `imports`: specifier, the names that must be there, and the attribute `type` if there is one, in the order of the source.
+ * `reexports`: exported name, index in `imports`, imported name (null: the namespace). `stars`: indexes in
  * `imports`. `async`: it awaits at its top level.
  */
 export interface ModuleLink {
-  readonly imports: readonly (readonly [specifier: string, names: readonly string[], json: boolean])[];
+  readonly imports: readonly (readonly [specifier: string, names: readonly string[], type: string | null])[];
   readonly reexports: readonly (readonly [name: string, index: number, imported: string | null])[];
   readonly stars: readonly number[];
   readonly async: boolean;

@@ -81,25 +81,30 @@ export class ModuleGraph {
   /** What a specifier stands for, for a child that asks. Refusals of the policy are answers too. */
   resolveFor(kind: RequestKind, from: string, specifier: string): Target {
     if (kind === 'id') return this.#checked(specifier);
+    if (this.#policy.isLocal(specifier)) return null;
     return this.#checked(this.resolver.resolveFor(kind, pathOf(from), specifier));
   }
 
   #checked(target: Target): Target {
     if (target === null || !isModule(target)) return target;
-    return this.#policy.refusal(namesOf(target)) === undefined ? target : '!ERR_TENDRIL_MODULE_REFUSED';
+    const names = namesOf(target);
+    // What is the child's own is never sent, by whatever name.
+    if (names.slice(1).some((name) => this.#policy.isLocal(name))) return null;
+    const refusal = this.#policy.refusal(names);
+    return refusal === undefined ? target : `!ERR_TENDRIL_MODULE_REFUSED ${refusal}`;
   }
 
   #entry(id: string): Entry {
     const known = this.#entries.get(id);
     if (known) return known;
-    let entry: Entry;
     try {
-      entry = this.#read(id);
+      const entry = this.#read(id);
+      this.#entries.set(id, entry);
+      return entry;
     } catch (error) {
-      entry = failed(id, error);
+      // Not kept: a file may come, or be mended.
+      return failed(id, error);
     }
-    this.#entries.set(id, entry);
-    return entry;
   }
 
   #read(id: string): Entry {
@@ -139,7 +144,10 @@ export class ModuleGraph {
 
   #targets(kind: 'require' | 'import', path: string, specifiers: readonly string[]): Record<string, Target> {
     const targets: Record<string, Target> = {};
-    for (const specifier of specifiers) if (specifier !== '__proto__') targets[specifier] ??= this.#checked(this.resolver.resolve(kind, path, specifier));
+    for (const specifier of specifiers) {
+      // The child's own packages are for the child to find.
+      if (specifier !== '__proto__' && !this.#policy.isLocal(specifier)) targets[specifier] ??= this.#checked(this.resolver.resolve(kind, path, specifier));
+    }
     return targets;
   }
 

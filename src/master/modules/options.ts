@@ -21,7 +21,10 @@ export interface ModuleOptions {
 }
 
 /** The policy in the form that travels to the children. Throws a UsageError for what is no list of names. */
-export function policyConfig({ allow, deny, local }: ModuleOptions): ModulePolicyConfig {
+export function policyConfig({ allow, deny, local, assets, ...others }: ModuleOptions): ModulePolicyConfig {
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `there is no option modules.${unknown}; there are allow, deny, local and assets`);
+  if (assets !== undefined && typeof (assets as unknown) !== 'boolean') throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option modules.assets must be true or false, got ${String(assets)}`);
   return { allow: allow === undefined ? null : entries('allow', allow), deny: entries('deny', deny ?? []), local: entries('local', local ?? []) };
 }
 

@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
+import { isAbsolute } from 'node:path';
 import { inspect } from 'node:util';
 import type { FunctionRef } from '../../core/call/protocol.ts';
 import type { ModuleOpener } from '../../core/context.ts';
@@ -47,7 +49,8 @@ function moduleId(module: unknown): string {
   // A URL of another realm is none of ours by its class.
   const name = typeof module === 'string' ? module : String((module as { href?: unknown } | null | undefined)?.href);
   if (name.startsWith('node:') && isBuiltin(name)) return name;
-  const path = pathOf(name);
+  // A question mark in the name of a file that is there is no query.
+  const path = isAbsolute(name) && existsSync(name) ? name : pathOf(name);
   if (path !== undefined) return moduleOf(sourceFile(path) ?? path);
   throw new UsageError('ERR_TENDRIL_NOT_CALLABLE', `module() takes the URL or the absolute path of a file, or a builtin module such as node:os, got ${inspect(module)}; ${advice(module)}`);
 }

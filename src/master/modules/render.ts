@@ -25,6 +25,8 @@ interface Findings {
   /** Where an identifier is called, or is the tag of a template: there it must not become a method call. */
   readonly called: Set<number>;
   readonly shorthand: Set<number>;
+  /** A direct `eval`, which sees local names as they are written. */
+  evaluates: boolean;
   /** Statements of lists begin here; a parenthesis there would continue the line before. */
   readonly statements: Set<number>;
   async: boolean;
@@ -47,6 +49,7 @@ function walk(node: AnyNode, inFunction: boolean, found: Findings): void {
   switch (node.type) {
     case 'CallExpression':
       addIdentifier(node['callee'] as Node, found.called);
+      if ((node['callee'] as { name?: string }).name === 'eval') found.evaluates = true;
       break;
     case 'TaggedTemplateExpression':
       addIdentifier(node['tag'] as Node, found.called);
@@ -115,7 +118,7 @@ function bound(pattern: AnyNode | null, into: string[]): void {
 /** The statements of a module that import and export, taken out of its source and put down as data. */
 class Statements {
   readonly edits: Edit[] = [];
-  readonly imports: [specifier: string, names: string[], json: boolean][] = [];
+  readonly imports: [specifier: string, names: string[], type: string | null][] = [];
   readonly reexports: [name: string, index: number, imported: string | null][] = [];
   readonly stars: number[] = [];
   /** Expressions by exported name. */
@@ -225,9 +228,10 @@ class Statements {
 
   #import(node: AnyNode): number {
     const specifier = String((node['source'] as { value: unknown }).value);
-    const json = ((node['attributes'] ?? []) as AnyNode[]).some((attribute) => nameOf(attribute['key'] as object) === 'type' && (attribute['value'] as { value: unknown }).value === 'json');
-    const known = this.imports.findIndex(([other, , otherJson]) => other === specifier && otherJson === json);
-    return known >= 0 ? known : this.imports.push([specifier, [], json]) - 1;
+    const attribute = ((node['attributes'] ?? []) as AnyNode[]).find(({ key }) => nameOf(key as object) === 'type');
+    const type = attribute === undefined ? null : nameOf(attribute['value'] as object);
+    const known = this.imports.findIndex(([other, , otherType]) => other === specifier && otherType === type);
+    return known >= 0 ? known : this.imports.push([specifier, [], type]) - 1;
   }
 
   #wants(index: number, imported: string | null): void {
@@ -243,13 +247,14 @@ class Statements {
  */
 export function render(source: string): Rendering {
   const program = parse(source, { ecmaVersion: 'latest', sourceType: 'module', ranges: true, allowHashBang: true });
-  const found: Findings = { edits: [], called: new Set(), shorthand: new Set(), statements: new Set(), async: false };
+  const found: Findings = { edits: [], called: new Set(), shorthand: new Set(), statements: new Set(), evaluates: false, async: false };
   walk(program as unknown as AnyNode, false, found);
   const statements = new Statements(source, program);
   const edits = [...found.edits, ...statements.edits, ...(statements.local.size > 0 ? references(program, statements, found) : [])];
   const bindings = [...statements.bindings].map(([name, expression]) => `${JSON.stringify(name)}:()=>${expression}`);
   const named = statements.unnamed ? "Object.defineProperty($tndrl_default,'name',{value:'default',configurable:true});" : '';
-  const head = `'use strict';return ${found.async ? 'async ' : ''}function*(){$tndrl_exports({${bindings.join(',')}});${named}yield;`;
+  const seen = found.evaluates ? [...statements.local].map(([name, imported]) => `const ${name}=${replacement(...imported)};`).join('') : '';
+  const head = `'use strict';return ${found.async ? 'async ' : ''}function*(){$tndrl_exports({${bindings.join(',')}});${named}yield;${seen}`;
   const { imports, reexports, stars } = statements;
   return { source: `${head}${apply(source, edits).replace(/^#!/, '//')}\n}`, link: { imports, reexports, stars, async: found.async } };
 }

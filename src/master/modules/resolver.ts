@@ -1,7 +1,9 @@
+import { realpathSync, statSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { ResolverFactory } from 'oxc-resolver';
+import type { ResolveResult } from 'oxc-resolver';
 import type { Target } from '../../core/importer/records.ts';
 import { LIBRARY_ID, withoutQuery } from '../../importer/ids.ts';
 import { isOwnEntry } from './own-package.ts';
@@ -10,7 +12,7 @@ import { isTypeScript } from './transform.ts';
 /** Look-ups for children after which what the resolver remembers of the disk is forgotten: they choose the names. */
 const FORGET_AFTER = 10_000;
 
-const COMMON = { mainFields: ['main'], mainFiles: ['index'], symlinks: true, builtinModules: false };
+const COMMON = { mainFields: ['main'], mainFiles: ['index'], symlinks: true, builtinModules: true };
 const EXTENSIONS = ['.js', '.json', '.node'];
 const TYPESCRIPT = ['.ts', '.tsx', '.mts', '.cts', ...EXTENSIONS, '.mjs', '.cjs'];
 /** TypeScript lets a specifier name the file that the compiler would write. */
@@ -35,14 +37,16 @@ class Resolvers {
     this.#typescript = this.#main.cloneWithOptions({ ...std, extensions: TYPESCRIPT, extensionAlias: WRITTEN_AS, tsconfig: 'auto' });
   }
 
-  find(parent: string, request: string): { path?: string; error?: string } {
+  find(parent: string, request: string): ResolveResult {
     const directory = dirname(parent);
-    const bare = !/^(?:\.{0,2}\/|#|\.{1,2}$)/.test(request);
+    const relative = /^(?:\.{0,2}\/|\.{1,2}$)/.test(request);
     let found = this.#exact.sync(directory, request);
-    if (found.path === undefined && bare && this.#exact !== this.#main && !/^(?:@[^/]+\/)?[^/]+\/./.test(request)) found = pick(found, this.#main.sync(directory, request));
+    if (found.path !== undefined || found.builtin) return found;
+    // A package by its name, also behind a name of `imports`.
+    if (this.#exact !== this.#main && /^(?:#|@[^/]+\/[^/]+$|[^@./][^/]*$)/.test(request)) found = pick(found, this.#main.sync(directory, request));
     if (found.path === undefined && isTypeScript(parent)) found = pick(found, this.#typescript.resolveFileSync(parent, request));
-    else if (found.path === undefined && !bare) found = pick(found, this.#typescript.sync(directory, request), isTypeScript);
-    return { ...(found.path !== undefined && { path: found.path }), ...(found.error !== undefined && { error: found.error }) };
+    else if (found.path === undefined && relative) found = pick(found, this.#typescript.sync(directory, request), isTypeScript);
+    return found;
   }
 
   forget(): void {
@@ -51,7 +55,7 @@ class Resolvers {
 }
 
 /** The second result if it is better than the first. */
-function pick<T extends { path?: string }>(first: T, second: T, fits: (path: string) => boolean = () => true): T {
+function pick(first: ResolveResult, second: ResolveResult, fits: (path: string) => boolean = () => true): ResolveResult {
   return second.path !== undefined && fits(second.path) ? second : first;
 }
 
@@ -66,10 +70,12 @@ export class Resolver {
    */
   resolve(kind: 'require' | 'import', parent: string, specifier: string): Target {
     if (specifier === 'tendril') return LIBRARY_ID;
-    if (isBuiltin(specifier)) return specifier.startsWith('node:') ? specifier : `node:${specifier}`;
-    if (specifier === '' || specifier.includes('\0')) return kind === 'require' ? null : '!ERR_INVALID_MODULE_SPECIFIER';
+    // What this Node does not have, the child's may; else its loader says so.
+    if (specifier.startsWith('node:')) return specifier;
+    if (isBuiltin(specifier)) return `node:${specifier}`;
+    if (specifier === '') return null;
     if (kind === 'import') return this.#import(parent, specifier);
-    return this.#target(this.#resolvers.require.find(parent, specifier === '.' || specifier === '..' ? `${specifier}/` : specifier), '');
+    return targetOf(this.#resolvers.require.find(parent, specifier === '.' || specifier === '..' ? `${specifier}/` : specifier), '');
   }
 
   /** As {@link Resolver.resolve}, for a name that a child has chosen. */
@@ -80,24 +86,52 @@ export class Resolver {
 
   /** Imports are URLs: relative ones may have escapes and a query, which makes an instance of its own. */
   #import(parent: string, specifier: string): Target {
-    if (specifier.startsWith("data:")) return specifier;
-    if (!/^\.{0,2}\/|^file:|^\.{1,2}$/.test(specifier)) return /^\w+:/.test(specifier) ? '!ERR_UNSUPPORTED_ESM_URL_SCHEME' : this.#target(this.#resolvers.import.find(parent, specifier), '');
+    if (specifier.startsWith('data:')) return specifier;
+    if (!/^\.{0,2}\/|^file:|^\.{1,2}$/.test(specifier)) return this.#package(parent, specifier);
     let url: URL;
     let path: string;
     try {
-      url = new URL(specifier, pathToFileURL(parent));
+      url = specifier.startsWith('file:') ? new URL(specifier) : new URL(specifier, pathToFileURL(parent));
+      if (/%2f|%5c/i.test(url.pathname)) return '!ERR_INVALID_MODULE_SPECIFIER';
       path = fileURLToPath(withoutQuery(url.href));
-    } catch {
-      return '!ERR_INVALID_MODULE_SPECIFIER';
+    } catch (error) {
+      const { code } = error as { code?: unknown };
+      return `!${typeof code === 'string' ? code : ''}`;
     }
-    return this.#target(this.#resolvers.import.find(parent, path), url.search + url.hash);
+    const kind = kindOf(path);
+    if (kind === 'directory') return '!ERR_UNSUPPORTED_DIR_IMPORT';
+    // The resolver would take a question mark in a name for a query.
+    const found = kind === 'file' ? { path: realpathSync(path) } : this.#resolvers.import.find(parent, path);
+    return targetOf(found, url.search + url.hash);
   }
 
-  #target({ path, error = '' }: { path?: string; error?: string }, query: string): Target {
-    if (path !== undefined) return isOwnEntry(path) ? LIBRARY_ID : pathToFileURL(path).href + query;
-    if (error.includes('is not exported under the conditions') || error.includes('is not defined by "exports"')) return '!ERR_PACKAGE_PATH_NOT_EXPORTED';
-    if (error.includes('JSONError')) return '!ERR_INVALID_PACKAGE_CONFIG';
-    if (/is not defined in|imports field/.test(error)) return '!ERR_PACKAGE_IMPORT_NOT_DEFINED';
-    return null;
+  /** Names of packages, as Node's documentation of ES modules has them ("PACKAGE_RESOLVE"). */
+  #package(parent: string, specifier: string): Target {
+    if (/^\w+:/.test(specifier)) return '!ERR_UNSUPPORTED_ESM_URL_SCHEME';
+    const name = /^(?:@[^/]*\/[^/]*|[^/]*)/.exec(specifier)?.[0] ?? '';
+    const valid = (specifier.startsWith('#') && !/^#(?:\/|$)/.test(specifier)) || (!specifier.startsWith('#') && !/^\.|[\\%]/.test(name) && !/^@[^/]*$/.test(specifier));
+    return valid ? targetOf(this.#resolvers.import.find(parent, specifier), '') : '!ERR_INVALID_MODULE_SPECIFIER';
   }
+}
+
+function kindOf(path: string): 'file' | 'directory' | undefined {
+  try {
+    const stats = statSync(path, { throwIfNoEntry: false });
+    return stats?.isDirectory() === true ? 'directory' : stats?.isFile() === true ? 'file' : undefined;
+  } catch {
+    // A circle of links, for instance.
+    return undefined;
+  }
+}
+
+/** What the resolver says, by the codes that Node has for it. */
+function targetOf({ path, error = '', builtin }: ResolveResult, query: string): Target {
+  if (builtin) return builtin.resolved;
+  if (path !== undefined) return isOwnEntry(path) ? LIBRARY_ID : pathToFileURL(path).href + query;
+  if (error.includes('is not exported under the conditions') || error.includes('is not defined by "exports"')) return '!ERR_PACKAGE_PATH_NOT_EXPORTED';
+  if (error.includes('JSONError')) return '!ERR_INVALID_PACKAGE_CONFIG';
+  if (/^Invalid "(?:exports|imports)" target/.test(error)) return '!ERR_INVALID_PACKAGE_TARGET';
+  if (error.startsWith('Invalid module "')) return '!ERR_INVALID_MODULE_SPECIFIER';
+  if (error.startsWith('Package import specifier')) return '!ERR_PACKAGE_IMPORT_NOT_DEFINED';
+  return null;
 }

@@ -2,7 +2,7 @@ import type { ModuleAnswer, ModuleBatch, ModuleRecord, Profile } from '../../cor
 import type { Router } from '../../core/routing/router.ts';
 import { LOAD_MODULE } from '../../core/wire/handles.ts';
 import { encodeValue } from '../../core/wire/values.ts';
-import type { Packer } from './packs.ts';
+import type { Pack, Packer } from './packs.ts';
 
 const NOTHING = new Uint8Array(0);
 
@@ -20,17 +20,32 @@ export interface Sent {
   readonly kept: number;
 }
 
+/** Bytes that are left in a message for what is not modules. */
+const SLACK = 16 * 1024;
+
 /** Sends records and answers to a direct child as LOAD_MODULE messages; the answers come last, when all is there. */
 export function sendModules(router: Router, packer: Packer, childId: number, profile: Profile, records: readonly ModuleRecord[], answers: readonly ModuleAnswer[]): Sent {
-  const batches = packer.split(records);
-  if (batches.length === 0 && answers.length > 0) batches.push([]);
-  let bytes = 0;
-  let kept = 0;
-  batches.forEach((batch, index) => {
-    const pack = batch.length === 0 ? { packed: NOTHING, kept: false } : packer.pack(batch);
-    if (pack.kept) kept++;
-    bytes += pack.packed.length;
-    sendValue(router, childId, LOAD_MODULE, [profile, index === batches.length - 1 ? answers : [], pack.packed] satisfies ModuleBatch);
+  const packs = packer.split(records).flatMap((batch) => packWithin(packer, batch, router.maxMessageSize - SLACK));
+  if (packs.length === 0 && answers.length > 0) packs.push({ packed: NOTHING, kept: false });
+  packs.forEach(({ packed }, index) => {
+    sendValue(router, childId, LOAD_MODULE, [profile, index === packs.length - 1 ? answers : [], packed] satisfies ModuleBatch);
   });
-  return { bytes, kept };
+  return { bytes: packs.reduce((sum, { packed }) => sum + packed.length, 0), kept: packs.filter(({ kept }) => kept).length };
+}
+
+/** Packs that fit into messages: of fewer modules where many are too large together. */
+function packWithin(packer: Packer, batch: readonly ModuleRecord[], limit: number): Pack[] {
+  const pack = packer.pack(batch);
+  if (pack.packed.length <= limit) return [pack];
+  if (batch.length > 1) {
+    const half = batch.length >> 1;
+    return [...packWithin(packer, batch.slice(0, half), limit), ...packWithin(packer, batch.slice(half), limit)];
+  }
+  return batch.flatMap((record) => packWithin(packer, [tooLarge(record, limit)], limit));
+}
+
+/** What is sent in the place of a module that no message can carry. */
+function tooLarge([id]: ModuleRecord, limit: number): ModuleRecord {
+  const failure = ['Error', 'ERR_TENDRIL_MODULE_TOO_LARGE', `${id} is larger, compressed, than the ${String(limit)} bytes that a message has for it; raise maxMessageSize at the master, or read it as a file`];
+  return [id, 'error', Buffer.from(JSON.stringify(failure)), {}, {}, [], null];
 }
