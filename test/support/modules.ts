@@ -1,0 +1,38 @@
+import { fileURLToPath } from 'node:url';
+import type { Observable } from 'rxjs';
+import type { ConnectedContext, Master } from 'tendril';
+import { remember } from '../../src/master/modules/function-finder.ts';
+import { findProgram, isRoot } from './needs.ts';
+
+/** What the master counted for one context. */
+export interface Counted {
+  /** Questions of the child that the master had to answer while the child waited. */
+  readonly requests: number;
+  /** Questions that the master answered with "there is none". */
+  readonly negatives: number;
+}
+
+const NOTHING: Counted = { requests: 0, negatives: 0 };
+
+/** Calls a function of a module that this process does not load. */
+export function callIn<T>(context: ConnectedContext, module: URL, name: string, ...args: unknown[]): Observable<T> {
+  const fn: (...args: unknown[]) => unknown = () => undefined;
+  remember(fn, { module: module.href, className: null, name });
+  return context.call(fn, ...args) as Observable<T>;
+}
+
+/** The counters of a context; zeroes where the master does not count. */
+export function counted(master: Master, context: ConnectedContext): Counted {
+  const { stats } = master as Master & { stats?: () => ReadonlyMap<number, Counted> };
+  return stats?.call(master).get(context.id) ?? NOTHING;
+}
+
+const JAIL = fileURLToPath(new URL('jail.sh', import.meta.url));
+
+/**
+ * A command that runs Node where the given directories are empty, so that nothing can come from there: in a mount
+ * namespace of its own, where this account may make one, else just Node.
+ */
+export function jailed(node: string, ...hidden: readonly string[]): readonly string[] {
+  return isRoot() && findProgram('unshare') !== undefined ? ['unshare', '-m', 'sh', JAIL, ...hidden, '--', node] : [node];
+}
