@@ -8,18 +8,22 @@ import { bootstrapBytes } from './suites/bytes.js';
 import { connect } from './suites/connect.js';
 import { hung } from './suites/hung.js';
 import { idleMemory } from './suites/memory.js';
+import { modules } from './suites/modules.js';
 import { pipelined } from './suites/pipelined.js';
 import { roundTrip } from './suites/round-trip.js';
 import { ssh } from './suites/ssh.js';
 
-const SUITES = { 'round-trip': roundTrip, pipelined, bulk, connect, ssh, hung, memory: idleMemory, bytes: bootstrapBytes };
+const SUITES = { 'round-trip': roundTrip, pipelined, bulk, connect, ssh, hung, memory: idleMemory, bytes: bootstrapBytes, modules };
 
 // It makes every start of Node 20 slower by 80 ms, and it is a setting of the machine.
 for (const name of ['NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS', 'NODE_V8_COVERAGE']) delete process.env[name];
 
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => { interruption.asked = true; });
 
-const named = process.argv.slice(2);
+const words = process.argv.slice(2);
+const extents = ['--quick', '--full'];
+const extent = words.find((word) => extents.includes(word))?.slice(2);
+const named = words.filter((word) => !extents.includes(word));
 const unknown = named.filter((name) => !Object.hasOwn(SUITES, name));
 if (unknown.length > 0) {
   console.error(`there is no suite ${unknown.join(', ')}; the suites are ${Object.keys(SUITES).join(', ')}`);
@@ -37,7 +41,7 @@ for (const [name, suite] of Object.entries(SUITES)) {
   if (interruption.asked || (named.length > 0 && !named.includes(name))) continue;
   const heard = [];
   try {
-    for (const table of await suite(heard)) {
+    for (const table of await suite(heard, { extent })) {
       tables.push({ suite: name, ...table });
       print(table);
     }

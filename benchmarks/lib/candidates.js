@@ -4,7 +4,7 @@ import { Candidate } from './candidate.js';
 
 const peer = (file) => fileURLToPath(new URL(`../peers/${file}`, import.meta.url));
 /** Debian's; another Python may come first on the PATH, and not have Mitogen. */
-const PYTHON = '/usr/bin/python3';
+export const PYTHON = '/usr/bin/python3';
 
 export const OURS = 'tendril';
 export const FORK = 'fork json';

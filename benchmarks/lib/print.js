@@ -13,8 +13,24 @@ function bound({ atMost, atLeast, under, over }) {
   return under !== undefined ? `under ${figure(under)}` : `over ${figure(over)}`;
 }
 
+/** A table of other columns than those of a comparison; targets are of its rows together. */
+function printColumns({ title, unit, columns, rows, summary, targets }) {
+  console.log(`\n${title} (${unit})`);
+  const widths = Object.values(columns).map((label) => Math.max(label.length + 2, 11));
+  const line = (name, cells) => console.log(`  ${name.padEnd(32)}${cells.map((cell, index) => cell.padStart(widths[index])).join('')}`);
+  line('', Object.values(columns));
+  for (const row of rows) line(row.name, Object.keys(columns).map((key) => (Number.isInteger(row[key]) ? String(row[key]) : figure(row[key] ?? NaN))));
+  if (summary) console.log(`  ${summary}`);
+  for (const target of targets) console.log(`  ${target.than}: ${figure(target.got)}, ${bound(target)}: ${target.met ? 'ok' : 'MISSED'}`);
+}
+
 /** One table: a row for each candidate, with the quartiles of its blocks, our ratio to it, and what that ratio must be. */
-export function print({ title, unit, ours, rows, targets }) {
+export function print(table) {
+  if (table.columns) {
+    printColumns(table);
+    return;
+  }
+  const { title, unit, ours, rows, targets } = table;
   console.log(`\n${title} (${unit})`);
   for (const { name, median, low, high, blocks, ratio } of rows) {
     const spread = blocks > 1 ? `${figure(low)} .. ${figure(high)}` : '';

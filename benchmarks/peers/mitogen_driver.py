@@ -1,5 +1,6 @@
 # Mitogen (Debian's python3-mitogen), driven as peers/driver.js says.
 import collections
+import importlib
 import json
 import os
 import sys
@@ -109,6 +110,24 @@ class Driver(object):
 
     def connectSsh(self, config):
         return self.first_answer(lambda: self.router.ssh(hostname='bench', python_path=PYTHON, check_host_keys='enforce', ssh_args=['-F', config]), os.getpid)
+
+    def load(self, directory, module, python_path=None, empty_calls=3):
+        """Loads a package in a child that has answered a call, as peers/tendril.js does."""
+        if directory not in sys.path:
+            sys.path.insert(0, directory)
+        loaded = importlib.import_module(module).loaded
+        context = self.router.local(python_path=python_path or PYTHON)
+        context.call(os.getpid)
+        empty = []
+        for _ in range(empty_calls):
+            begun = time.perf_counter()
+            context.call(os.getpid)
+            empty.append((time.perf_counter() - begun) * 1000)
+        begun = time.perf_counter()
+        context.call(loaded)
+        ms = (time.perf_counter() - begun) * 1000
+        context.shutdown(wait=True)
+        return {'ms': ms, 'emptyMs': median(empty)}
 
     def child(self, calls):
         before = children_of(os.getpid())

@@ -2,8 +2,9 @@
 import os from 'node:os';
 import { firstValueFrom } from 'rxjs';
 import { Master } from '../../dist/index.js';
+import { remember } from '../../dist/master/modules/function-finder.js';
 import { add, hang, sink, source } from '../tasks.js';
-import { microseconds, oneAtATime, pause, pump, rate, serve } from './driver.js';
+import { median, microseconds, oneAtATime, pause, pump, rate, serve } from './driver.js';
 import { descendants } from '../lib/processes.js';
 
 const master = new Master({ logger: false });
@@ -26,6 +27,13 @@ async function firstAnswer(make, call) {
   const ms = (microseconds() - begun) / 1000;
   await context.shutdown();
   return ms;
+}
+
+/** A call of `loaded()` of a module that this process does not load. */
+function load(context, url) {
+  const loaded = () => undefined;
+  remember(loaded, { module: url, className: null, name: 'loaded' });
+  return firstValueFrom(context.call(loaded));
 }
 
 await serve(
@@ -61,6 +69,27 @@ await serve(
     connectModule: () => firstAnswer(() => master.local(), (context) => context.call(add, 1, 2)),
     // With the user's configuration read through `ssh -G`, as by default: it is part of the price.
     connectSsh: ({ config }) => firstAnswer(() => master.ssh({ host: 'bench', sshConfig: config }), (context) => context.call(os.uptime)),
+
+    /**
+     * Loads a module in a child that has answered a call: milliseconds until its answer, those of an empty call, and what
+     * was sent.
+     */
+    async load({ url, nodePath = [process.execPath], emptyCalls = 3 }) {
+      const context = master.local({ nodePath });
+      await firstValueFrom(context.call(os.uptime));
+      const empty = [];
+      for (let call = 0; call < emptyCalls; call++) {
+        const begun = microseconds();
+        await firstValueFrom(context.call(os.uptime));
+        empty.push((microseconds() - begun) / 1000);
+      }
+      const begun = microseconds();
+      await load(context, url);
+      const ms = (microseconds() - begun) / 1000;
+      const { loads: modules, bytes, requests } = master.stats?.().get(context.id) ?? {};
+      await context.shutdown();
+      return { ms, emptyMs: median(empty), modules, bytes, requests };
+    },
 
     /** Process ids of a new child that has answered `calls` calls, and lives until the next command. */
     async child({ calls }) {

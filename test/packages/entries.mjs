@@ -18,10 +18,19 @@ const TEXTS = {
   import: (name, also) => `import * as m from '${name}';\n${also ? `import * as other from '${also}';\n` : ''}import { check } from '../checks.cjs';\n\nexport const run = () => check('${name}', m${also ? ', other' : ''});\n`,
 };
 
-/** The URL of the module that loads a package and exports `run()`. */
+/** The URL of the module that loads a package and exports `run()`, its smoke call. */
 export function entry(name, way) {
-  const url = new URL(`./entries/${name.replace(/\W+/g, '-').replace(/^-/, '')}.${way === 'require' ? 'cjs' : 'mjs'}`, import.meta.url);
-  const text = TEXTS[way](name, ALSO[name]);
+  return written(name, way, '', TEXTS[way](name, ALSO[name]));
+}
+
+/** The URL of a module that only loads a package, and exports `loaded()`. */
+export function bareEntry(name, way) {
+  const text = way === 'require' ? `const m = require('${name}');\n\nexports.loaded = () => Object.keys(m).length;\n` : `import * as m from '${name}';\n\nexport const loaded = () => Object.keys(m).length;\n`;
+  return written(name, way, '.bare', text);
+}
+
+function written(name, way, kind, text) {
+  const url = new URL(`./entries/${name.replace(/\W+/g, '-').replace(/^-/, '')}${kind}.${way === 'require' ? 'cjs' : 'mjs'}`, import.meta.url);
   let old;
   try {
     old = readFileSync(url, 'utf8');

@@ -1,0 +1,16 @@
+// Loads one module from the disk and prints how many milliseconds that took: node disk-load.cjs <require|import> <url>.
+const { fileURLToPath } = require('node:url');
+
+const [way, url] = process.argv.slice(2);
+
+async function load() {
+  // Both sides answer a function call.
+  const begun = performance.now();
+  const { loaded } = way === 'require' ? require(fileURLToPath(url)) : await import(url);
+  loaded();
+  return performance.now() - begun;
+}
+
+load().then((ms) => {
+  process.stdout.write(String(ms), () => process.exit(0));
+});
