@@ -11,7 +11,7 @@ import { MORE, TWENTY, WAYS, entry } from './packages/entries.mjs';
 import type { Way } from './packages/entries.mjs';
 import { nodesToTry, packagesOf } from './support/installed.ts';
 import { callIn, counted, jailed } from './support/modules.ts';
-import { leftResources, openResources } from './support/resources.ts';
+import { watchForLeaks } from './support/tree.ts';
 
 /** One package, loaded in one way. */
 interface Load {
@@ -62,8 +62,9 @@ const more = loadsOf(MORE);
 
 (directory === undefined ? describe.skip : describe)('packages of npm in bare children', () => {
   const empty = mkdtempSync(join(tmpdir(), 'tendril-empty-'));
-  const before = openResources();
   let master: Master;
+
+  watchForLeaks();
 
   beforeAll(() => {
     master = new Master({ logger: false });
@@ -74,7 +75,6 @@ const more = loadsOf(MORE);
   afterAll(async () => {
     await master.shutdown();
     rmSync(empty, { recursive: true });
-    expect(await leftResources(before)).toEqual({});
   });
 
   describe.each(nodesToTry())('$name ($version)', ({ path }) => {

@@ -1,8 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Observable } from 'rxjs';
 import type { ConnectedContext, Master } from 'tendril';
 import { remember } from '../../src/master/modules/function-finder.ts';
-import { findProgram, isRoot } from './needs.ts';
 
 /** What the master counted for one context. */
 export interface Counted {
@@ -28,11 +28,13 @@ export function counted(master: Master, context: ConnectedContext): Counted {
 }
 
 const JAIL = fileURLToPath(new URL('jail.sh', import.meta.url));
+let mayHide: boolean | undefined;
 
 /**
  * A command that runs Node where the given directories are empty, so that nothing can come from there: in a mount
  * namespace of its own, where this account may make one, else just Node.
  */
 export function jailed(node: string, ...hidden: readonly string[]): readonly string[] {
-  return isRoot() && findProgram('unshare') !== undefined ? ['unshare', '-m', 'sh', JAIL, ...hidden, '--', node] : [node];
+  mayHide ??= spawnSync('unshare', ['-m', 'true']).status === 0;
+  return mayHide ? ['unshare', '-m', 'sh', JAIL, ...hidden, '--', node] : [node];
 }

@@ -1,0 +1,95 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Master } from 'tendril';
+import type { InstalledNode } from './support/installed.ts';
+import { nodesToTry } from './support/installed.ts';
+import { layOutIdentityApp } from './support/identity-app.ts';
+import { callIn, jailed } from './support/modules.ts';
+import { first, watchForLeaks } from './support/tree.ts';
+
+/** What one check of the suite gave. */
+interface Result {
+  readonly value?: unknown;
+  readonly threw?: string;
+  readonly message?: string;
+}
+type Results = Readonly<Record<string, Result>>;
+
+/** Where the modules of the master seem to lie in a child. */
+const VIRTUAL_ROOT = '/dev/null/tendril';
+
+/** A difference that is meant to be: what a child gives instead, and why. */
+interface Difference {
+  readonly why: string;
+  readonly child: (directory: string) => unknown;
+  /** Versions of Node that it is limited to; default all. */
+  readonly on?: (node: InstalledNode) => boolean;
+}
+
+const majorMinor = ({ version }: InstalledNode): number => Number(/^v(\d+\.\d+)/.exec(version)?.[1]);
+
+const DIFFERENCES: Readonly<Record<string, Difference>> = {
+  'a native addon': {
+    why: 'Machine code of one machine is not sent to another.',
+    child: () => 'ERR_TENDRIL_NATIVE_ADDON',
+  },
+  'stack lines of TypeScript': {
+    why: 'The master takes the types out, so a child need not be able to.',
+    child: (directory) => [`file://${directory}/esm/thrower.ts:9:9`, 'typed'],
+    on: (node) => majorMinor(node) < 22.18,
+  },
+};
+
+const SUITE_MS = 60_000;
+
+describe('what modules see, in a child and from the disk', () => {
+  const app = layOutIdentityApp();
+  let master: Master;
+
+  watchForLeaks();
+
+  beforeAll(() => {
+    master = new Master({ logger: false });
+  });
+
+  afterAll(async () => {
+    await master.shutdown();
+    app.remove();
+  });
+
+  it.each(nodesToTry())('is the same on $name ($version)', async (node) => {
+    const { stdout } = await promisify(execFile)(node.path, ['--no-warnings', app.runner, app.suite.href], { env: { ...process.env, NODE_OPTIONS: undefined }, maxBuffer: 1 << 24 });
+    const local = JSON.parse(stdout) as Results;
+    const child = master.local({ nodePath: jailed(node.path, app.directory), cwd: '/' });
+    let remote: Results;
+    try {
+      remote = await first(callIn<Results>(child, app.suite, 'run'));
+    } finally {
+      await child.shutdown();
+    }
+    expect(Object.keys(remote)).toEqual(Object.keys(local));
+    expect(Object.keys(local).length).toBeGreaterThan(60);
+    expect(table(local, remote, node, app.directory)).toBe('');
+  }, SUITE_MS);
+});
+
+/** A block of lines for each check whose result is not as it must be. */
+function table(local: Results, remote: Results, node: InstalledNode, directory: string): string {
+  const faults: string[] = [];
+  for (const [name, result] of Object.entries(local)) {
+    const difference = DIFFERENCES[name];
+    const known = difference !== undefined && (difference.on?.(node) ?? true);
+    const expected = known ? text({ value: difference.child(directory) }) : text(result);
+    const got = text(remote[name] ?? {});
+    if (got !== expected) faults.push(`${name}\n  ${known ? 'meant ' : 'local '} ${expected}\n  child  ${got}`);
+    else if (known && got === text(result)) faults.push(`${name}\n  is no difference any more: ${difference.why}`);
+  }
+  return faults.join('\n');
+}
+
+/** As JSON, with files where they lie at the master. */
+function text({ value, threw, message }: Result): string {
+  const json = threw === undefined ? JSON.stringify(value, (_key, part: unknown) => (part === undefined ? null : part)) : `threw ${threw}: ${String(message)}`;
+  return json.replaceAll(VIRTUAL_ROOT, '');
+}

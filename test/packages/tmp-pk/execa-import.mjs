@@ -1,0 +1,1 @@
+import * as m from 'execa'; export const keys = () => Object.keys(m).length;

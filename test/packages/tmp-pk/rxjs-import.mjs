@@ -1,0 +1,1 @@
+import * as m from 'rxjs'; export const keys = () => Object.keys(m).length;
