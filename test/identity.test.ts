@@ -8,13 +8,8 @@ import { layOutIdentityApp } from './support/identity-app.ts';
 import { callIn, jailed } from './support/modules.ts';
 import { first, watchForLeaks } from './support/tree.ts';
 
-/** What one check of the suite gave. */
-interface Result {
-  readonly value?: unknown;
-  readonly threw?: string;
-  readonly message?: string;
-}
-type Results = Readonly<Record<string, Result>>;
+/** What each check of the suite gave. */
+type Results = Readonly<Record<string, unknown>>;
 
 /** Where the modules of the master seem to lie in a child. */
 const VIRTUAL_ROOT = '/dev/null/tendril';
@@ -77,19 +72,25 @@ describe('what modules see, in a child and from the disk', () => {
 /** A block of lines for each check whose result is not as it must be. */
 function table(local: Results, remote: Results, node: InstalledNode, directory: string): string {
   const faults: string[] = [];
-  for (const [name, result] of Object.entries(local)) {
+  for (const [name, value] of Object.entries(local)) {
     const difference = DIFFERENCES[name];
     const known = difference !== undefined && (difference.on?.(node) ?? true);
-    const expected = known ? text({ value: difference.child(directory) }) : text(result);
-    const got = text(remote[name] ?? {});
-    if (got !== expected) faults.push(`${name}\n  ${known ? 'meant ' : 'local '} ${expected}\n  child  ${got}`);
-    else if (known && got === text(result)) faults.push(`${name}\n  is no difference any more: ${difference.why}`);
+    const lines = differences(name, known ? difference.child(directory) : value, remote[name]);
+    if (lines.length > 0) faults.push(...lines);
+    else if (known && text(remote[name]) === text(value)) faults.push(`${name}\n  is no difference any more: ${difference.why}`);
   }
-  return faults.join('\n');
+  return faults.join('\n').replaceAll(directory, '<app>');
+}
+
+/** For lists of the same length, the items that differ. */
+function differences(name: string, expected: unknown, got: unknown): string[] {
+  if (text(got) === text(expected)) return [];
+  if (Array.isArray(expected) && Array.isArray(got) && expected.length === got.length) return expected.flatMap((item: unknown, index) => differences(`${name} [${String(index)}]`, item, got[index]));
+  return [`${name}\n  local ${text(expected)}\n  child ${text(got)}`];
 }
 
 /** As JSON, with files where they lie at the master. */
-function text({ value, threw, message }: Result): string {
-  const json = threw === undefined ? JSON.stringify(value, (_key, part: unknown) => (part === undefined ? null : part)) : `threw ${threw}: ${String(message)}`;
-  return json.replaceAll(VIRTUAL_ROOT, '');
+function text(value: unknown): string {
+  const json = JSON.stringify(value, (_key, part: unknown) => (part === undefined ? null : part)) as string | undefined;
+  return (json ?? 'null').replaceAll(VIRTUAL_ROOT, '');
 }

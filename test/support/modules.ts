@@ -1,18 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Observable } from 'rxjs';
-import type { ConnectedContext, Master } from 'tendril';
+import type { ConnectedContext, Master, ModuleStats } from 'tendril';
 import { remember } from '../../src/master/modules/function-finder.ts';
 
-/** What the master counted for one context. */
-export interface Counted {
-  /** Questions of the child that the master had to answer while the child waited. */
-  readonly requests: number;
-  /** Questions that the master answered with "there is none". */
-  readonly negatives: number;
-}
-
-const NOTHING: Counted = { requests: 0, negatives: 0 };
+const NOTHING: ModuleStats = { requests: 0, loads: 0, bytes: 0, cacheHits: 0, negatives: 0 };
 
 /** Calls a function of a module that this process does not load. */
 export function callIn<T>(context: ConnectedContext, module: URL, name: string, ...args: unknown[]): Observable<T> {
@@ -21,10 +13,9 @@ export function callIn<T>(context: ConnectedContext, module: URL, name: string, 
   return context.call(fn, ...args) as Observable<T>;
 }
 
-/** The counters of a context; zeroes where the master does not count. */
-export function counted(master: Master, context: ConnectedContext): Counted {
-  const { stats } = master as Master & { stats?: () => ReadonlyMap<number, Counted> };
-  return stats?.call(master).get(context.id) ?? NOTHING;
+/** The counters of a context, also before anything was sent to it. */
+export function counted(master: Master, context: ConnectedContext): ModuleStats {
+  return master.stats().get(context.id) ?? NOTHING;
 }
 
 const JAIL = fileURLToPath(new URL('jail.sh', import.meta.url));
