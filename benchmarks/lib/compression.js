@@ -2,7 +2,9 @@
 import { brotliCompressSync, brotliDecompressSync, constants, deflateRawSync, inflateRawSync } from 'node:zlib';
 import { deflateRaw } from 'pako';
 import { encodeValue } from '../../dist/core/wire/values.js';
+import { ModulePolicy } from '../../dist/importer/policy.js';
 import { ModuleGraph } from '../../dist/master/modules/module-graph.js';
+import { closure } from '../../dist/parent/modules/closure.js';
 
 const BROTLI_5 = { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } };
 
@@ -20,15 +22,9 @@ const join = (parts) => Buffer.concat(parts);
 
 /** A row for each way: bytes of all closures together, and milliseconds for making and undoing them. */
 export function compare(urls) {
-  const graph = new ModuleGraph();
-  const closures = [];
-  for (const url of urls) {
-    try {
-      closures.push(graph.closure(url, new Set()).map(encoded));
-    } catch {
-      // What cannot be sent is not compressed either.
-    }
-  }
+  const graph = new ModuleGraph(new ModulePolicy({ allow: null, deny: [], local: [] }));
+  const modulesOf = (url) => closure([url], (id) => graph.module(id, 'native'), ({ needs }) => needs, (id) => !id.startsWith('file:'));
+  const closures = urls.map((url) => modulesOf(url).map(({ record }) => encoded(record)));
   const raw = closures.flat().reduce((sum, part) => sum + part.length, 0);
   return Object.entries(WAYS).map(([name, [pack, unpack]]) => {
     // Once for the compiler.

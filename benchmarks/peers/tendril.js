@@ -86,7 +86,7 @@ await serve(
       const begun = microseconds();
       await load(context, url);
       const ms = (microseconds() - begun) / 1000;
-      const { loads: modules, bytes, requests } = master.stats?.().get(context.id) ?? {};
+      const { loads: modules, bytes, requests } = master.stats().get(context.id);
       await context.shutdown();
       return { ms, emptyMs: median(empty), modules, bytes, requests };
     },

@@ -23,8 +23,9 @@ export function entry(name, way) {
   return written(name, way, '', TEXTS[way](name, ALSO[name]));
 }
 
-/** The URL of a module that only loads a package, and exports `loaded()`. */
+/** The URL of a module that only loads a package, or `nothing`, and exports `loaded()`. */
 export function bareEntry(name, way) {
+  if (name === 'nothing') return written(name, way, '.bare', way === 'require' ? 'exports.loaded = () => 0;\n' : 'export const loaded = () => 0;\n');
   const text = way === 'require' ? `const m = require('${name}');\n\nexports.loaded = () => Object.keys(m).length;\n` : `import * as m from '${name}';\n\nexport const loaded = () => Object.keys(m).length;\n`;
   return written(name, way, '.bare', text);
 }
