@@ -71,12 +71,13 @@ await serve(
     connectSsh: ({ config }) => firstAnswer(() => master.ssh({ host: 'bench', sshConfig: config }), (context) => context.call(os.uptime)),
 
     /**
-     * Loads a module in a child that has answered a call: milliseconds until its answer, those of an empty call, and what
-     * was sent.
+     * Loads a module in a child that has answered a call and has had the time to start its second thread: milliseconds
+     * until its answer, those of an empty call, and what was sent.
      */
     async load({ url, nodePath = [process.execPath], emptyCalls = 3 }) {
       const context = master.local({ nodePath });
       await firstValueFrom(context.call(os.uptime));
+      await pause(150);
       const empty = [];
       for (let call = 0; call < emptyCalls; call++) {
         const begun = microseconds();
