@@ -77,7 +77,7 @@ await serve(
     async load({ url, nodePath = [process.execPath], emptyCalls = 3 }) {
       const context = master.local({ nodePath });
       await firstValueFrom(context.call(os.uptime));
-      await pause(150);
+      await pause(100);
       const empty = [];
       for (let call = 0; call < emptyCalls; call++) {
         const begun = microseconds();
