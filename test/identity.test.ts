@@ -5,7 +5,7 @@ import { Master } from 'tendril';
 import type { InstalledNode } from './support/installed.ts';
 import { nodesToTry } from './support/installed.ts';
 import { layOutIdentityApp } from './support/identity-app.ts';
-import { callIn, jailed } from './support/modules.ts';
+import { jailed } from './support/modules.ts';
 import { first, watchForLeaks } from './support/tree.ts';
 
 /** What each check of the suite gave. */
@@ -59,7 +59,7 @@ describe('what modules see, in a child and from the disk', () => {
     const child = master.local({ nodePath: jailed(node.path, app.directory), cwd: '/' });
     let remote: Results;
     try {
-      remote = await first(callIn<Results>(child, app.suite, 'run'));
+      remote = await first(child.module<{ run(): Promise<Results> }>(app.suite).run());
     } finally {
       await child.shutdown();
     }

@@ -10,7 +10,7 @@ import type { ConnectedContext } from 'tendril';
 import { MORE, TWENTY, WAYS, entry } from './packages/entries.mjs';
 import type { Way } from './packages/entries.mjs';
 import { nodesToTry, packagesOf } from './support/installed.ts';
-import { callIn, counted, jailed } from './support/modules.ts';
+import { counted, jailed } from './support/modules.ts';
 import { watchForLeaks } from './support/tree.ts';
 
 /** One package, loaded in one way. */
@@ -135,7 +135,7 @@ const keyOf = ({ name, way }: Load): string => `${name}, ${way}`;
 async function run(master: Master, child: ConnectedContext, load: Load): Promise<Remote> {
   const before = counted(master, child);
   const outcome = await new Promise<Outcome>((resolve) => {
-    callIn<Checked>(child, entry(load.name, load.way), 'run').pipe(timeout(CHECK_MS)).subscribe({
+    child.module<{ run(): Promise<Checked> }>(entry(load.name, load.way)).run().pipe(timeout(CHECK_MS)).subscribe({
       next: (checked) => {
         resolve({ ...load, checked });
       },

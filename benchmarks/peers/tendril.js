@@ -2,7 +2,6 @@
 import os from 'node:os';
 import { firstValueFrom } from 'rxjs';
 import { Master } from '../../dist/index.js';
-import { remember } from '../../dist/master/modules/function-finder.js';
 import { add, hang, sink, source } from '../tasks.js';
 import { median, microseconds, oneAtATime, pause, pump, rate, serve } from './driver.js';
 import { descendants } from '../lib/processes.js';
@@ -27,13 +26,6 @@ async function firstAnswer(make, call) {
   const ms = (microseconds() - begun) / 1000;
   await context.shutdown();
   return ms;
-}
-
-/** A call of `loaded()` of a module that this process does not load. */
-function load(context, url) {
-  const loaded = () => undefined;
-  remember(loaded, { module: url, className: null, name: 'loaded' });
-  return firstValueFrom(context.call(loaded));
 }
 
 await serve(
@@ -85,7 +77,7 @@ await serve(
         empty.push((microseconds() - begun) / 1000);
       }
       const begun = microseconds();
-      await load(context, url);
+      await firstValueFrom(context.module(url).loaded());
       const ms = (microseconds() - begun) / 1000;
       const { loads: modules, bytes, requests } = master.stats().get(context.id);
       await context.shutdown();

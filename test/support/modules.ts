@@ -1,17 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Observable } from 'rxjs';
 import type { ConnectedContext, Master, ModuleStats } from 'tendril';
-import { remember } from '../../src/master/modules/function-finder.ts';
 
 const NOTHING: ModuleStats = { requests: 0, loads: 0, bytes: 0, cacheHits: 0, negatives: 0 };
-
-/** Calls a function of a module that this process does not load. */
-export function callIn<T>(context: ConnectedContext, module: URL, name: string, ...args: unknown[]): Observable<T> {
-  const fn: (...args: unknown[]) => unknown = () => undefined;
-  remember(fn, { module: module.href, className: null, name });
-  return context.call(fn, ...args) as Observable<T>;
-}
 
 /** The counters of a context, also before anything was sent to it. */
 export function counted(master: Master, context: ConnectedContext): ModuleStats {
