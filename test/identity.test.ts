@@ -86,11 +86,15 @@ function table(local: Results, remote: Results, node: InstalledNode, directory: 
 function differences(name: string, expected: unknown, got: unknown): string[] {
   if (text(got) === text(expected)) return [];
   if (Array.isArray(expected) && Array.isArray(got) && expected.length === got.length) return expected.flatMap((item: unknown, index) => differences(`${name} [${String(index)}]`, item, got[index]));
-  return [`${name}\n  local ${text(expected)}\n  child ${text(got)}`];
+  return [`${name}\n  local ${text(expected)}\n  child ${isThrown(got) ? JSON.stringify(got) : text(got)}`];
 }
 
-/** As JSON, with files where they lie at the master. */
+/** As JSON, with files where they lie at the master. Of what was thrown only the code counts; some checks look at texts. */
 function text(value: unknown): string {
-  const json = JSON.stringify(value, (_key, part: unknown) => (part === undefined ? null : part)) as string | undefined;
+  const json = JSON.stringify(value, (_key, part: unknown) => (isThrown(part) ? { threw: part.threw } : part)) as string | undefined;
   return (json ?? 'null').replaceAll(VIRTUAL_ROOT, '');
+}
+
+function isThrown(value: unknown): value is { threw: string } {
+  return typeof value === 'object' && value !== null && 'threw' in value && 'message' in value;
 }

@@ -189,7 +189,7 @@ function faultsOf({ name, way, checked, code, message, requests, negatives }: Re
     const [missing, extra] = [without(local.checked.exports, checked.exports), without(checked.exports, local.checked.exports)];
     if (missing.length > 0) faults.push(`lacks the exports ${brief(missing)}`);
     if (extra.length > 0) faults.push(`has too many exports, ${brief(extra)}`);
-    if (plain(checked.value) !== plain(local.checked.value)) faults.push(`gave ${brief(checked.value)}, from the disk ${brief(local.checked.value)}`);
+    if (JSON.stringify(checked.value) !== JSON.stringify(local.checked.value)) faults.push(`gave ${brief(checked.value)}, from the disk ${brief(local.checked.value)}`);
   }
   const asks = ASKS[keyOf({ name, way })] ?? ASKS[name];
   if (requests !== (asks?.requests ?? 0)) faults.push(`${String(requests)} requests instead of ${String(asks?.requests ?? 0)}`);
@@ -198,9 +198,6 @@ function faultsOf({ name, way, checked, code, message, requests, negatives }: Re
 }
 
 const without = (all: readonly string[], some: readonly string[]): string[] => all.filter((each) => !some.includes(each));
-
-/** As JSON, in which undefined and null are one, as they are in what plain Node printed. */
-const plain = (value: unknown): string => JSON.stringify(value, (_key, part: unknown) => (part === undefined ? null : part));
 
 const brief = (value: unknown): string => {
   const text = typeof value === 'string' ? value : ((JSON.stringify(value) as string | undefined) ?? 'undefined');
