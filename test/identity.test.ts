@@ -17,12 +17,20 @@ const VIRTUAL_ROOT = '/dev/null/tendril';
 /** A difference that is meant to be: what a child gives instead, and why. */
 interface Difference {
   readonly why: string;
-  readonly child: (directory: string) => unknown;
+  readonly child: (directory: string, local: unknown) => unknown;
   /** Versions of Node that it is limited to; default all. */
   readonly on?: (node: InstalledNode) => boolean;
 }
 
 const majorMinor = ({ version }: InstalledNode): number => Number(/^v(\d+\.\d+)/.exec(version)?.[1]);
+
+/** The Nodes whose own loader cannot be given modules synchronously. */
+const isRendered = (node: InstalledNode): boolean => majorMinor(node) < 22.15;
+
+/** A list with other items at some places. */
+const replaced = (local: unknown, items: Readonly<Record<number, unknown>>): unknown => (local as unknown[]).map((item, index) => (index in items ? items[index] : item));
+
+const NO_CALLBACK = { threw: 'ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING', message: '' };
 
 const DIFFERENCES: Readonly<Record<string, Difference>> = {
   'a native addon': {
@@ -33,6 +41,21 @@ const DIFFERENCES: Readonly<Record<string, Difference>> = {
     why: 'The master takes the types out, so a child need not be able to.',
     child: (directory) => [`file://${directory}/esm/thrower.ts:9:9`, 'typed'],
     on: (node) => majorMinor(node) < 22.18,
+  },
+  'a namespace': {
+    why: 'Exports of a rendered module are accessors, so that they are live; such an object counts as frozen.',
+    child: (_directory, local) => replaced(local, { 2: true, 4: null }),
+    on: isRendered,
+  },
+  'import() in code that is made at run time': {
+    why: 'Node 20 has no hook there that would not read the disk of the child.',
+    child: (_directory, local) => replaced(local, { 0: NO_CALLBACK, 1: NO_CALLBACK }),
+    on: isRendered,
+  },
+  'eval in a module': {
+    why: 'The same, for import() in it.',
+    child: (_directory, local) => replaced(local, { 1: NO_CALLBACK }),
+    on: isRendered,
   },
 };
 
@@ -75,7 +98,7 @@ function table(local: Results, remote: Results, node: InstalledNode, directory: 
   for (const [name, value] of Object.entries(local)) {
     const difference = DIFFERENCES[name];
     const known = difference !== undefined && (difference.on?.(node) ?? true);
-    const lines = differences(name, known ? difference.child(directory) : value, remote[name]);
+    const lines = differences(name, known ? difference.child(directory, value) : value, remote[name]);
     if (lines.length > 0) faults.push(...lines);
     else if (known && text(remote[name]) === text(value)) faults.push(`${name}\n  is no difference any more: ${difference.why}`);
   }

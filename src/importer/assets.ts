@@ -68,7 +68,9 @@ function* openOf(place: Place, flags: unknown): Steps {
 /** The calls that read, by the name that they have with a callback. */
 const READS: Readonly<Record<string, Work>> = {
   *readFile(place, options) {
-    (options as { signal?: AbortSignal } | null | undefined)?.signal?.throwIfAborted();
+    const { signal, flag } = (options ?? {}) as { signal?: AbortSignal; flag?: unknown };
+    signal?.throwIfAborted();
+    if (!opensForReading(flag)) throw failure('EROFS', 'open', place.path);
     return encoded(Buffer.from((yield* ask('read', place, 'open')) as Uint8Array), options);
   },
   stat: (place, options) => statOf(place, options, 'stat'),

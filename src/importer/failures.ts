@@ -25,6 +25,7 @@ export function notFound(kind: 'require' | 'import', specifier: string, from: st
   if (target !== null) {
     const [, code = '', detail = ''] = /^!(\w*) ?(.*)$/s.exec(target) ?? [];
     if (code === '') return new URIError('URI malformed');
+    if (code === 'ERR_UNSUPPORTED_RESOLVE_REQUEST') return Object.assign(new TypeError(`Failed to resolve module specifier "${specifier}" from "${from}": Invalid relative URL or base scheme is not hierarchical.`), { code });
     return code.startsWith('ERR_TENDRIL_') ? own(code, ownReason(code, detail, specifier, from)) : Object.assign(new Error(reason(code, specifier, from)), { code });
   }
   if (kind === 'import') {

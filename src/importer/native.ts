@@ -109,7 +109,12 @@ function found(store: Store, id: string, { importAttributes }: HookContext): Res
 
 function load(store: Store, url: string, context: HookContext, next: (url: string, context: HookContext) => Loaded): Loaded {
   if (absent.has(url)) throw absent.get(url);
-  if (!isVirtualUrl(url)) return next(url, context);
+  if (!isVirtualUrl(url)) {
+    // What no loader knows fails there; with hooks, Node would say that the hook is wrong.
+    const type = /^data:([^;,]*)/.exec(url)?.[1];
+    if (type !== undefined && !/^(?:text\/javascript|application\/(?:json|wasm))$/.test(type)) throw Object.assign(new RangeError(`Unknown module format: ${type} for URL ${url}`), { code: 'ERR_UNKNOWN_MODULE_FORMAT' });
+    return next(url, context);
+  }
   const [id, format, source, , , names] = store.record(idOfUrl(url));
   const required = fromRequire(context);
   if (!required) {

@@ -30,10 +30,16 @@ export class ModulePolicy {
     this.#local = local;
   }
 
+  /** Why a module with these names is refused, whatever is allowed. */
+  denial(names: readonly string[]): string | undefined {
+    const denied = this.#deny.find((prefix) => names.some((name) => within(name, prefix)));
+    return denied === undefined ? undefined : `modules.deny has ${denied}`;
+  }
+
   /** Why a module with these names is refused, or undefined. */
   refusal(names: readonly string[]): string | undefined {
-    const denied = this.#deny.find((prefix) => names.some((name) => within(name, prefix)));
-    if (denied !== undefined) return `modules.deny has ${denied}`;
+    const denied = this.denial(names);
+    if (denied !== undefined) return denied;
     if (this.#allow && !this.#allow.some((prefix) => names.some((name) => within(name, prefix)))) return 'modules.allow does not have it';
     return undefined;
   }
@@ -43,8 +49,7 @@ export class ModulePolicy {
     if (/^[./#]|^\w+:/.test(specifier)) return undefined;
     // A path in the list may be where a package of any name really lies.
     if (this.#allow?.every((prefix) => !prefix.startsWith('/')) === true) return this.refusal([specifier]);
-    const denied = this.#deny.find((prefix) => within(specifier, prefix));
-    return denied === undefined ? undefined : `modules.deny has ${denied}`;
+    return this.denial([specifier]);
   }
 
   /** Whether a child takes this from its own disk. */

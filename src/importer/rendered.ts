@@ -1,5 +1,5 @@
 import { dirname, extname } from 'node:path';
-import { compileFunction, constants } from 'node:vm';
+import { compileFunction } from 'node:vm';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import { serveFiles } from './assets.ts';
 import { clearGlobals, internals, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
@@ -87,6 +87,6 @@ function compile(linker: Linker, module: CommonJsModule, id: string, filename: s
   Object.assign(require, { resolve, main: (process as unknown as MainHolder).mainModule, cache: internals._cache, extensions: internals._extensions });
   const dynamic = source.includes('$tndrl');
   const parameters = ['exports', 'require', 'module', '__filename', '__dirname', ...(dynamic ? ['$tndrl'] : [])];
-  const body = compileFunction(source, parameters, { filename, importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER as never }) as (...args: unknown[]) => void;
+  const body = compileFunction(source, parameters, { filename }) as (...args: unknown[]) => void;
   body.call(module.exports, module.exports, require, module, filename, dirname(filename), ...(dynamic ? [linker.dynamic(id)] : []));
 }

@@ -175,6 +175,7 @@ export class Store {
     if (specifier === 'tendril') return LIBRARY_ID;
     if (isBuiltin(specifier)) return specifier.startsWith('node:') ? specifier : `node:${specifier}`;
     if (specifier.startsWith('node:')) return specifier;
+    if (from.startsWith('data:')) return '!ERR_UNSUPPORTED_RESOLVE_REQUEST';
     const refusal = this.policy.refusalOfSpecifier(specifier);
     if (refusal !== undefined) return refused(refusal);
     // What the operating system would make of it; and no name is that long.
@@ -183,6 +184,8 @@ export class Store {
     const asked = isVirtualUrl(whole) ? idOfUrl(whole) : isVirtualPath(whole) ? masterPath(whole) : whole;
     // A file that is named exactly is the first that Node would look at.
     const exact = exactId(kind, from, asked);
+    const denied = exact === undefined ? undefined : this.policy.denial(namesOf(exact));
+    if (denied !== undefined) return refused(denied);
     if (exact !== undefined && (this.#records.has(exact) || this.#arrived(exact))) return this.#checked(exact);
     return this.#checked(this.#ask(kind, from, asked));
   }
@@ -230,6 +233,8 @@ function key(kind: RequestKind, from: string, specifier: string): string {
 /** The ID that a specifier has if it is the name of a file. */
 function exactId(kind: 'require' | 'import', from: string, specifier: string): string | undefined {
   if (!/^\.{0,2}\//.test(specifier) && !(kind === 'import' && specifier.startsWith('file:'))) return undefined;
+  // Node refuses those before it looks.
+  if (kind === 'import' && /%2f|%5c/i.test(specifier)) return undefined;
   try {
     if (specifier.startsWith('file:')) return new URL(specifier).href;
     return kind === 'import' ? new URL(specifier, from).href : new URL(specifier.replace(/[%?#\\]/g, encodeURIComponent), from).href;

@@ -196,6 +196,8 @@ function formatOf(path: string, extension: string, source: string): 'commonjs' |
   if (/^\.m[jt]s$/.test(extension)) return 'module';
   if (/^\.c[jt]s$/.test(extension)) return 'commonjs';
   if (path.startsWith('data:')) return 'module';
+  // The type of a package speaks of these, and of files without an extension.
+  if (extension !== '' && !/^\.[jt]sx?$/.test(extension)) return 'commonjs';
   return packageType(path) ?? (hasModuleSyntax(source) ? 'module' : 'commonjs');
 }
 
@@ -219,6 +221,7 @@ function failed(id: string, error: unknown): Entry {
 /** The content of a `data:` URL and the extension that its type would have. */
 function dataOf(id: string): { bytes: Uint8Array; extension: string } {
   const [, type = '', base64, body = ''] = /^data:([^;,]*)[^,]*?(;base64)?,([^]*)$/.exec(id) ?? [];
-  const extension = type === 'application/json' ? '.json' : type === 'application/wasm' ? '.wasm' : '.mjs';
+  const extension = { 'application/json': '.json', 'application/wasm': '.wasm', 'text/javascript': '.mjs' }[type];
+  if (extension === undefined) throw Object.assign(new Error(`Unknown module format: ${type} for URL ${id}`), { code: 'ERR_UNKNOWN_MODULE_FORMAT' });
   return { bytes: base64 === undefined ? Buffer.from(decodeURIComponent(body)) : Buffer.from(body, 'base64'), extension };
 }

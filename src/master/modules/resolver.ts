@@ -1,6 +1,6 @@
 import { realpathSync, statSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { ResolverFactory } from 'oxc-resolver';
 import type { ResolveResult } from 'oxc-resolver';
@@ -73,6 +73,7 @@ export class Resolver {
     // What this Node does not have, the child's may; else its loader says so.
     if (specifier.startsWith('node:')) return specifier;
     if (isBuiltin(specifier)) return `node:${specifier}`;
+    if (parent.startsWith('data:') && !specifier.startsWith('data:')) return '!ERR_UNSUPPORTED_RESOLVE_REQUEST';
     if (specifier === '') return null;
     if (kind === 'import') return this.#import(parent, specifier);
     return targetOf(this.#resolvers.require.find(parent, specifier === '.' || specifier === '..' ? `${specifier}/` : specifier), '');
@@ -110,7 +111,20 @@ export class Resolver {
     if (/^\w+:/.test(specifier)) return '!ERR_UNSUPPORTED_ESM_URL_SCHEME';
     const name = /^(?:@[^/]*\/[^/]*|[^/]*)/.exec(specifier)?.[0] ?? '';
     const valid = (specifier.startsWith('#') && !/^#(?:\/|$)/.test(specifier)) || (!specifier.startsWith('#') && !/^\.|[\\%]/.test(name) && !/^@[^/]*$/.test(specifier));
-    return valid ? targetOf(this.#resolvers.import.find(parent, specifier), '') : '!ERR_INVALID_MODULE_SPECIFIER';
+    if (!valid) return '!ERR_INVALID_MODULE_SPECIFIER';
+    const found = this.#resolvers.import.find(parent, specifier);
+    // A URL is no target for a name of `imports`.
+    if (specifier.startsWith('#') && found.builtin?.isRuntimeModule === true) return '!ERR_INVALID_PACKAGE_TARGET';
+    return targetOf(found, '') ?? (isDirectoryInPackage(parent, specifier) ? '!ERR_UNSUPPORTED_DIR_IMPORT' : null);
+  }
+}
+
+/** Whether a name with a path behind it leads to a directory. */
+function isDirectoryInPackage(parent: string, specifier: string): boolean {
+  if (!/^(?:@[^/]+\/)?[^@/]+\/./.test(specifier)) return false;
+  for (let directory = dirname(parent); ; directory = dirname(directory)) {
+    if (kindOf(join(directory, 'node_modules', specifier)) === 'directory') return true;
+    if (directory === dirname(directory)) return false;
   }
 }
 
