@@ -46,7 +46,7 @@ const ASKS: Readonly<Record<string, { readonly why: string; readonly requests: n
   'prettier, require': { why: 'imports itself and its plugins when they are wanted', requests: 4 },
   'prettier, import': { why: 'imports its plugins when they are wanted', requests: 3 },
   mysql2: { why: 'hides the name of an optional package, which is absent, from all who scan it', requests: 1, negatives: 1 },
-  'cbor-x, require': { why: 'looks for its native addon in many places', requests: 7, negatives: 3 },
+  'cbor-x': { why: 'looks for its native addon in many places', requests: 7, negatives: 3 },
   bcrypt: { why: 'looks for its native addon in many places', requests: 6, negatives: 2 },
   'better-sqlite3': { why: 'looks for its native addon in many places', requests: 16, negatives: 15 },
 };

@@ -18,8 +18,8 @@ interface Dependency {
   readonly module: EsModule | undefined;
   readonly namespace: object;
   readonly names: ReadonlySet<string> | undefined;
-  /** Evaluates what is not an ES module. */
-  readonly run: () => void;
+  /** Evaluates what is not an ES module; `again` says that a failure of before is thrown once more. */
+  readonly run: (again: boolean) => void;
 }
 
 interface EsModule {
@@ -31,6 +31,8 @@ interface EsModule {
   steps: Steps | undefined;
   state: 'linking' | 'linked' | 'evaluating' | 'waiting' | 'done' | 'failed';
   error: unknown;
+  /** While it is evaluated: the first module of the circle that it is in, as an index. */
+  circle: number;
   /** Settles when the first step of a module that awaits is done. */
   ready: Promise<unknown> | undefined;
   /** Settles when its asynchronous evaluation has. */
@@ -59,13 +61,13 @@ export class Linker {
   import(id: string): unknown {
     const { module, run, namespace: exports } = this.#dependency(id);
     if (module === undefined) {
-      run();
+      run(true);
       return exports;
     }
     // What awaits has to come to its first step before it can be run in its turn.
     const gates = module.state === 'linked' ? [...closure(module, new Set())].map(({ ready }) => ready).filter((ready) => ready !== undefined) : [];
-    if (gates.length > 0) return Promise.all(gates).then(() => this.#evaluate(module)).then(() => exports);
-    const pending = this.#evaluate(module);
+    if (gates.length > 0) return Promise.all(gates).then(() => this.#evaluate(module, [])).then(() => exports);
+    const pending = this.#evaluate(module, []);
     return pending ? pending.then(() => exports) : exports;
   }
 
@@ -75,7 +77,7 @@ export class Linker {
     if (module === undefined) return exports;
     if (module.state === 'evaluating') throw coded('ERR_REQUIRE_CYCLE_MODULE', `Cannot require() ES Module ${virtualPath(id)} in a cycle.`);
     if ([...closure(module, new Set())].some(({ link, state }) => link.async && state !== 'done')) throw coded('ERR_REQUIRE_ASYNC_MODULE', `require() cannot be used on an ESM graph with top-level await. Use import() instead: ${virtualPath(id)}`);
-    void this.#evaluate(module);
+    void this.#evaluate(module, []);
     return asRequired(exports);
   }
 
@@ -83,9 +85,12 @@ export class Linker {
   dynamic(from: string): (specifier: unknown, options?: { with?: { type?: string } }) => Promise<unknown> {
     return async (specifier, options) => {
       const text = String(specifier);
+      // Never before what runs now has come to its end; what is not there yet takes a turn of the loop, as it does in Node.
+      await Promise.resolve();
       if (this.#store.policy.isLocal(text)) return this.#local(text).namespace;
       const target = this.#store.resolve('import', from, text);
       if (!target.startsWith('node:')) this.#check(target, options?.with?.type);
+      if (!this.#modules.has(target) && !this.#others.has(target)) await new Promise(setImmediate);
       const loaded = await this.import(target);
       return loaded;
     };
@@ -115,7 +120,7 @@ export class Linker {
     const record = this.#store.record(id);
     const link = record[6];
     if (record[1] !== 'module' || link === null) return this.#keep(id, commonJs(record));
-    const module: EsModule = { id, link, namespace: namespace(), dependencies: [], local: new Map(), steps: undefined, state: 'linking', error: undefined, ready: undefined, pending: undefined };
+    const module: EsModule = { id, link, namespace: namespace(), dependencies: [], local: new Map(), steps: undefined, state: 'linking', error: undefined, circle: 0, ready: undefined, pending: undefined };
     this.#modules.set(id, module);
     begun.push(module);
     for (const [specifier, , type] of link.imports) {
@@ -207,7 +212,8 @@ export class Linker {
     });
   }
 
-  #evaluate(module: EsModule): Promise<void> | undefined {
+  /** @param stack - modules that are under way, with those of circles that are not closed yet: they fail together */
+  #evaluate(module: EsModule, stack: EsModule[]): Promise<void> | undefined {
     switch (module.state) {
       case 'failed':
         throw module.error;
@@ -219,24 +225,29 @@ export class Linker {
       default:
     }
     module.state = 'evaluating';
+    const index = stack.push(module) - 1;
+    module.circle = index;
     const waits: Promise<void>[] = [];
     try {
       for (const dependency of module.dependencies) {
         if (dependency.module) {
-          const wait = this.#evaluate(dependency.module);
+          const wait = this.#evaluate(dependency.module, stack);
           if (wait) waits.push(wait);
-        } else dependency.run();
+          if (stack.includes(dependency.module)) module.circle = Math.min(module.circle, dependency.module.circle);
+        } else dependency.run(false);
       }
       if (waits.length === 0 && !module.link.async) {
         void module.steps?.next();
-        module.state = 'done';
+        // Of a circle, all are done when its first is.
+        if (module.circle === index) for (const one of stack.splice(index)) if (one.state === 'evaluating') one.state = 'done';
         return undefined;
       }
     } catch (error) {
-      fail(module, error);
+      for (const one of stack) fail(one, error);
       throw error;
     }
     module.state = 'waiting';
+    if (module.circle === index) for (const one of stack.splice(index)) if (one.state === 'evaluating') one.state = 'done';
     // What awaits nothing itself begins at once, as far as it gets.
     const run = (): unknown => module.steps?.next();
     const ran = waits.length === 0 ? Promise.resolve(run()) : Promise.all(waits).then(run);
@@ -280,9 +291,10 @@ function commonJs([id, format, source, , , names]: ModuleRecord): Dependency {
   const values = new Map<string, unknown>();
   let done = false;
   let failed: { readonly error: unknown } | undefined;
-  const run = (): void => {
-    if (failed) throw failed.error;
-    if (done) return;
+  const run = (again: boolean): void => {
+    if (failed && again) throw failed.error;
+    // The engine takes what has failed for evaluated when another module imports it, and its exports are undefined.
+    if (done || failed) return;
     let exports: unknown;
     try {
       exports = id.startsWith('data:') ? JSON.parse(Buffer.from(source).toString()) : internals._load(virtualPath(id), undefined, false);
