@@ -20,8 +20,25 @@ function reason(code: string, specifier: string, from: string): string {
   }
 }
 
-/** The error for a specifier that stands for nothing, with the code that Node gives it. */
+/** Frames of a stack, as Node has them by default. */
+const FRAMES = 10;
+
+/** The error for a specifier that stands for nothing, with the code that Node gives it, and a stack that shows who asked. */
 export function notFound(kind: 'require' | 'import', specifier: string, from: string, target: Target, own: (code: string, message: string) => Error): Error {
+  const { stackTraceLimit } = Error;
+  // Between the user and us are more frames of Node's hooks than a stack usually has.
+  Error.stackTraceLimit = 50;
+  const error = failure(kind, specifier, from, target, own);
+  const stack = error.stack ?? '';
+  Error.stackTraceLimit = stackTraceLimit;
+  const at = stack.indexOf('\n    at ');
+  if (at < 0) return error;
+  const frames = stack.slice(at + 1).split('\n').filter((frame) => !/tendril-importer|\(?node:internal\/modules/.test(frame));
+  error.stack = [stack.slice(0, at), ...frames.slice(0, FRAMES)].join('\n');
+  return error;
+}
+
+function failure(kind: 'require' | 'import', specifier: string, from: string, target: Target, own: (code: string, message: string) => Error): Error {
   if (target !== null) {
     const [, code = '', detail = ''] = /^!(\w*) ?(.*)$/s.exec(target) ?? [];
     if (code === '') return new URIError('URI malformed');

@@ -131,10 +131,10 @@ function facade(path: string, names: readonly string[]): string {
   const reads = listed.map((name, index) => `e${String(index)}=g(${JSON.stringify(name)})`);
   const exports = listed.map((name, index) => `e${String(index)} as ${JSON.stringify(name)}`);
   return [
-    `const m=globalThis[Symbol.for('tendril.require')](${JSON.stringify(path)})`,
-    // As Node does: own properties only, and a getter that throws is an export that is undefined.
+    `var m=globalThis[Symbol.for('tendril.require')](${JSON.stringify(path)})`,
+    // As Node does: in a circle they are undefined at first; own properties only, and a getter that throws gives undefined.
     'const g=(k)=>{try{return m!=null&&Object.hasOwn(m,k)?m[k]:void 0}catch{}}',
-    ...(reads.length > 0 ? [`const ${reads.join(',')}`] : []),
+    ...(reads.length > 0 ? [`var ${reads.join(',')}`] : []),
     `export{${['m as default', ...(exposesModuleExports ? ['m as "module.exports"'] : []), ...exports].join(',')}}`,
   ].join(';');
 }

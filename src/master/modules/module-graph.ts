@@ -6,7 +6,7 @@ import { LIBRARY_ID, withoutQuery } from '../../importer/ids.ts';
 import { ModulePolicy, namesOf } from '../../importer/policy.ts';
 import { checkMainScript } from './main-script.ts';
 import { packageType } from './packages.ts';
-import { render, renderDynamicImports } from './render.ts';
+import { render, renderDynamicImports, syntaxFault } from './render.ts';
 import { Resolver } from './resolver.ts';
 import { commonJsNames, hasModuleSyntax, scan } from './scanner.ts';
 import type { Scan } from './scanner.ts';
@@ -157,7 +157,12 @@ export class ModuleGraph {
       const names = as === 'commonjs' ? [...this.#names(entry, new Set())] : [];
       return [id, as, typeof text === 'string' ? Buffer.from(text) : text, requires, imports, names, link];
     };
-    if (profile === 'native' || typeof source !== 'string') return make(source);
+    if (typeof source !== 'string') return make(source);
+    if (profile === 'native') {
+      // The engine does not say where an ES module does not parse. Packages have been run before.
+      const fault = format === 'module' && !/[/\\]node_modules[/\\]/.test(id) ? syntaxFault(source) : undefined;
+      return fault === undefined ? make(source) : make(failureText('SyntaxError', '', `${pathOf(id)}: ${fault}`), null, 'error');
+    }
     if (format === 'commonjs') return make(renderDynamicImports(source.replace(/^#!/, '//'), found.dynamicAt));
     if (format !== 'module') return make(source);
     try {

@@ -1,6 +1,7 @@
 import { parse } from 'acorn';
 import type { Node, Program } from 'acorn';
 import { analyze } from 'eslint-scope';
+import { messageOf } from '../../core/errors.ts';
 import type { ModuleLink } from '../../core/importer/records.ts';
 
 /** A node of any kind; the walk looks at all properties. */
@@ -240,13 +241,25 @@ class Statements {
   }
 }
 
+const OPTIONS = { ecmaVersion: 'latest', sourceType: 'module', ranges: true, allowHashBang: true } as const;
+
+/** What is wrong with the syntax of an ES module, and where; nothing where it uses what the parser may not know yet. */
+export function syntaxFault(source: string): string | undefined {
+  try {
+    parse(source, OPTIONS);
+    return undefined;
+  } catch (error) {
+    return /@\w|\bimport\s+(?:defer|source)\b|\bimport\.(?:defer|source)\b/.test(source) ? undefined : messageOf(error);
+  }
+}
+
 /**
  * Renders an ES module as the body of a function that makes a generator: its first step declares the exports, when all
  * functions of the module are there, the second runs the module. Imported names become properties of namespaces. Lines
  * stay where they are. Throws a SyntaxError.
  */
 export function render(source: string): Rendering {
-  const program = parse(source, { ecmaVersion: 'latest', sourceType: 'module', ranges: true, allowHashBang: true });
+  const program = parse(source, OPTIONS);
   const found: Findings = { edits: [], called: new Set(), shorthand: new Set(), statements: new Set(), evaluates: false, async: false };
   walk(program as unknown as AnyNode, false, found);
   const statements = new Statements(source, program);
