@@ -73,6 +73,7 @@ interface Module extends Omit<Draft, 'edges'> {
  *   may be loading just then by `await import()`: versions of Node differ in what they make of it. The codes have tests of
  *   their own.
  * - errors while several modules wait: it is chance which comes first.
+ * - errors in CommonJS modules that are imported: who imports such a module after it has failed gets `undefined` from Node.
  */
 export function planGraph(draft: readonly Draft[], key: string): Graph {
   const modules = draft.map((each, index): Module => {
@@ -93,6 +94,10 @@ export function planGraph(draft: readonly Draft[], key: string): Graph {
       if (to === undefined || !requires(edge.way, kind) || modules[to]?.kind !== 'esm') continue;
       if (reaches(to, from) || isAsync(modules, to) || awaited.some((each) => reaches(each, to))) edges[at] = { ...edge, way: 'later' };
     }
+  }
+  const imported = new Set(modules.flatMap(({ edges, kind }) => edges.filter(({ way }) => !requires(way, kind)).flatMap(({ to }) => to ?? [])).concat(0));
+  for (const [at, module] of modules.entries()) {
+    if (module.kind === 'cjs' && imported.has(at)) modules[at] = { ...module, throws: false, edges: module.edges.map((edge) => ({ ...edge, caught: true })) };
   }
   const asynchronous = modules.filter((each) => each.waits || each.edges.some(({ way }) => waitsFor(way, each.kind))).length;
   const exact = asynchronous < 2;

@@ -131,12 +131,12 @@ function receivedIn(directory: string): Received[] {
 }
 
 function moduleAnswers(received: readonly Received[]): ModuleAnswer[] {
-  return received.filter(({ handle }) => handle === 107).flatMap(({ payload }) => (decodeValue(payload) as ModuleBatch)[0]);
+  return received.filter(({ handle }) => handle === 107).flatMap(({ payload }) => (decodeValue(payload) as ModuleBatch)[1]);
 }
 
 function moduleRecords(received: readonly Received[]): ModuleRecord[] {
   return received.filter(({ handle }) => handle === 107).flatMap(({ payload }) => {
-    const [, packed] = decodeValue(payload) as ModuleBatch;
+    const [, , packed] = decodeValue(payload) as ModuleBatch;
     return packed.length === 0 ? [] : (decodeValue(inflateRawSync(packed)) as ModuleRecord[]);
   });
 }
@@ -407,7 +407,7 @@ describe('a hostile child that asks for modules and files', () => {
         const part = require('zlib').deflateRawSync(cbor([['part', 'part', Buffer.from("require('fs').writeFileSync(" + JSON.stringify(DIRECTORY + '/executed') + ", 'x'); return {};"), {}, {}, [], null]]));
         const answers = [['require', id, './late.cjs', 'node:fs'], ['id', '', ids[0], ids[0]]];
         for (const dst of [0, 1, 7]) for (const src of [me, 0, 1]) {
-          for (const handle of [107, 108]) for (const payload of [cbor([answers, packed]), cbor([[], part]), cbor([answers, Buffer.alloc(0)]), cbor(packed), cbor(ids), cbor([1, ids])]) raw(frame(dst, src, handle, 0, payload));
+          for (const handle of [107, 108]) for (const payload of [cbor([PROFILE, answers, packed]), cbor([PROFILE, [], part]), cbor([PROFILE, answers, Buffer.alloc(0)]), cbor(packed), cbor(ids), cbor([dst, PROFILE, ids])]) raw(frame(dst, src, handle, 0, payload));
           for (const handle of [113]) for (const operation of ['read', 'stat', 'list']) raw(frame(dst, src, handle, 0, cbor([operation, base + '/app/data.txt', null, Buffer.from('planted')])));
         }
         finish();

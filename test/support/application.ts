@@ -39,9 +39,8 @@ export async function withFiles(files: Files, test: (directory: string) => Promi
  * many of these modules are not made to be evaluated here.
  */
 export function remote<T>(context: Context, path: string, name: string, ...args: readonly unknown[]): Observable<T> {
-  const method = context.module<Record<string, (...given: readonly unknown[]) => T>>(path)[name];
-  if (method === undefined) throw new Error(`${name} is not a name of an export`);
-  return method(...args) as Observable<T>;
+  const member = context.module<Record<string, (...given: readonly unknown[]) => T>>(pathToFileURL(path))[name];
+  return member?.(...args) as Observable<T>;
 }
 
 /** What a function came to: its value, or the error. */
