@@ -10,6 +10,7 @@ export const LIBRARY_ID = 'file:///.library/tendril.cjs';
 
 /** The part of a URL before its query and fragment: instances of a module share a file. */
 export function withoutQuery(url: string): string {
+  if (url.startsWith('data:')) return url;
   const at = url.search(/[?#]/);
   return at < 0 ? url : url.slice(0, at);
 }

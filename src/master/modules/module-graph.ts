@@ -30,6 +30,8 @@ interface Entry {
   readonly records: Map<Profile, ModuleRecord>;
 }
 
+type Tail<T extends readonly unknown[]> = T extends readonly [unknown, ...infer R] ? R : never;
+
 /** A module as it is sent, and where it leads. */
 export interface GraphModule {
   readonly record: ModuleRecord;
@@ -65,9 +67,11 @@ export class ModuleGraph {
 
   /** A module for children of a profile. */
   module(id: string, profile: Profile): GraphModule {
-    const entry = this.#entry(id);
+    const entry = this.#entry(withoutQuery(id));
     let record = entry.records.get(profile);
     if (record === undefined) entry.records.set(profile, (record = this.#record(entry, profile)));
+    // Instances share their source.
+    if (record[0] !== id) record = [id, ...(record.slice(1) as Tail<ModuleRecord>)];
     const needs = [...entry.found.requires.map((specifier) => entry.requires[specifier]), ...entry.found.imports.map((specifier) => entry.imports[specifier])];
     const late = entry.found.dynamic.map((specifier) => entry.imports[specifier]);
     return { record, needs: [...new Set(needs)].filter(isModule), mayAsk: late.filter(isModule) };
@@ -75,7 +79,7 @@ export class ModuleGraph {
 
   /** Whether a module has been read already. */
   has(id: string): boolean {
-    return this.#entries.has(id);
+    return this.#entries.has(id) && id === withoutQuery(id);
   }
 
   /** What a specifier stands for, for a child that asks. Refusals of the policy are answers too. */

@@ -67,6 +67,16 @@ export function packageOf(path: string): Package {
   return root === undefined ? { root: dirname(path), deep: false } : { root, deep: true };
 }
 
+/** The package of this name that a file at `from` finds: in a `node_modules` above it, or its own. */
+export function packageByName(from: string, name: string): Package | undefined {
+  for (let directory = dirname(from); ; directory = dirname(directory)) {
+    const root = realPath(join(directory, 'node_modules', name));
+    if (root !== undefined) return { root, deep: true };
+    if (nearest(directory)?.manifest.name === name) return { root: nearest(directory)?.directory ?? directory, deep: true };
+    if (directory === dirname(directory)) return undefined;
+  }
+}
+
 /** Whether a real path is in a package, and neither hidden there nor in another package below it. */
 export function isInside({ root, deep }: Package, path: string): boolean {
   if (path === root) return true;

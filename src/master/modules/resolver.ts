@@ -85,20 +85,34 @@ export class Resolver {
     return this.resolve(kind, parent, specifier);
   }
 
-  /** Imports are URLs: relative ones may have escapes and a query, which makes an instance of its own. */
-  #import(parent: string, specifier: string): Target {
-    if (specifier.startsWith('data:')) return specifier;
-    if (!/^\.{0,2}\/|^file:|^\.{1,2}$/.test(specifier)) return this.#package(parent, specifier);
-    let url: URL;
-    let path: string;
+  /** What is wrong with a specifier as it is written, whatever the disk has; null when nothing is. */
+  faultOf(kind: 'require' | 'import', parent: string, specifier: string): Target {
+    if (kind === 'require' || specifier === '' || isBuiltin(specifier) || /^(?:node|data):|^tendril$/.test(specifier)) return null;
+    if (!isPath(specifier)) {
+      // ECMAScript modules of Node's documentation, "PACKAGE_RESOLVE".
+      if (/^\w+:/.test(specifier)) return '!ERR_UNSUPPORTED_ESM_URL_SCHEME';
+      const name = /^(?:@[^/]*\/[^/]*|[^/]*)/.exec(specifier)?.[0] ?? '';
+      const valid = specifier.startsWith('#') ? !/^#(?:\/|$)/.test(specifier) : !/^\.|[\\%]/.test(name) && !/^@[^/]*$/.test(specifier);
+      return valid ? null : '!ERR_INVALID_MODULE_SPECIFIER';
+    }
     try {
-      url = specifier.startsWith('file:') ? new URL(specifier) : new URL(specifier, pathToFileURL(parent));
+      const url = urlOf(parent, specifier);
       if (/%2f|%5c/i.test(url.pathname)) return '!ERR_INVALID_MODULE_SPECIFIER';
-      path = fileURLToPath(withoutQuery(url.href));
+      return fileURLToPath(withoutQuery(url.href)) === '/' ? '!ERR_UNSUPPORTED_DIR_IMPORT' : null;
     } catch (error) {
       const { code } = error as { code?: unknown };
       return `!${typeof code === 'string' ? code : ''}`;
     }
+  }
+
+  /** Imports are URLs: relative ones may have escapes and a query, which makes an instance of its own. */
+  #import(parent: string, specifier: string): Target {
+    if (specifier.startsWith('data:')) return specifier;
+    const fault = this.faultOf('import', parent, specifier);
+    if (fault !== null) return fault;
+    if (!isPath(specifier)) return this.#package(parent, specifier);
+    const url = urlOf(parent, specifier);
+    const path = fileURLToPath(withoutQuery(url.href));
     const kind = kindOf(path);
     if (kind === 'directory') return '!ERR_UNSUPPORTED_DIR_IMPORT';
     // The resolver would take a question mark in a name for a query.
@@ -106,17 +120,21 @@ export class Resolver {
     return targetOf(found, url.search + url.hash);
   }
 
-  /** Names of packages, as Node's documentation of ES modules has them ("PACKAGE_RESOLVE"). */
   #package(parent: string, specifier: string): Target {
-    if (/^\w+:/.test(specifier)) return '!ERR_UNSUPPORTED_ESM_URL_SCHEME';
-    const name = /^(?:@[^/]*\/[^/]*|[^/]*)/.exec(specifier)?.[0] ?? '';
-    const valid = (specifier.startsWith('#') && !/^#(?:\/|$)/.test(specifier)) || (!specifier.startsWith('#') && !/^\.|[\\%]/.test(name) && !/^@[^/]*$/.test(specifier));
-    if (!valid) return '!ERR_INVALID_MODULE_SPECIFIER';
     const found = this.#resolvers.import.find(parent, specifier);
     // A URL is no target for a name of `imports`.
     if (specifier.startsWith('#') && found.builtin?.isRuntimeModule === true) return '!ERR_INVALID_PACKAGE_TARGET';
     return targetOf(found, '') ?? (isDirectoryInPackage(parent, specifier) ? '!ERR_UNSUPPORTED_DIR_IMPORT' : null);
   }
+}
+
+/** Whether an import names a file, and not a package. */
+function isPath(specifier: string): boolean {
+  return /^\.{0,2}\/|^file:|^\.{1,2}$/.test(specifier);
+}
+
+function urlOf(parent: string, specifier: string): URL {
+  return specifier.startsWith('file:') ? new URL(specifier) : new URL(specifier, pathToFileURL(parent));
 }
 
 /** Whether a name with a path behind it leads to a directory. */

@@ -21,7 +21,7 @@ import { ModuleGraph } from './module-graph.ts';
 import type { GraphModule, SourceModifier } from './module-graph.ts';
 import type { ModuleOptions } from './options.ts';
 import { policyConfig } from './options.ts';
-import { realPath } from './packages.ts';
+import { isInside, packageByName, packageOf, realPath } from './packages.ts';
 import { readResource } from './resources.ts';
 
 /** Characters of a specifier or path that a child may send. */
@@ -128,6 +128,7 @@ export class ModuleResponder {
 
   /** Forgets a context that is gone. @internal */
   forget(contextId: number): void {
+    this.#clients.get(contextId)?.throttle.close();
     this.#clients.delete(contextId);
   }
 
@@ -222,14 +223,32 @@ export class ModuleResponder {
       return this.#visible(client, specifier) && isCanonical(specifier) ? this.#instance(client, this.#graph.resolveFor(kind, from, specifier)) : null;
     }
     if (!client.has(profile, from) && !this.#visible(client, from)) return null;
+    const fault = this.#graph.resolver.faultOf(kind, pathOf(from) ?? '', specifier);
+    if (fault !== null) return fault;
+    const named = packageName(specifier);
+    // Before anything is looked for: what is outside must not show in what comes of it.
+    if (named === undefined && !specifier.startsWith('#') && !this.#within(client, from, specifier)) return null;
     const target = this.#graph.resolveFor(kind, from, specifier);
     if (target === null || target.startsWith('!') || target.startsWith('node:') || client.has(profile, target)) return target;
     if (target.startsWith('data:')) return this.#instance(client, target);
     // A package is public to those who can name it; a path is not.
-    const named = isCleanName(specifier);
-    if (named || this.#visible(client, target)) return this.#instance(client, target);
+    if (this.#visible(client, target) || ((named !== undefined || specifier.startsWith('#')) && isPublic(from, named, target))) return this.#instance(client, target);
     this.#log('debug', `refused ${target} to context ${String(client.contextId)}: it is in no package of which it has a module`);
     return null;
+  }
+
+  /** Whether a path or URL that a module names is, as it is written, in a package that the context has a module of. */
+  #within(client: Client, from: string, specifier: string): boolean {
+    const base = pathOf(from);
+    if (base === undefined || !/^\.{0,2}\/|^\.{1,2}$|^file:/.test(specifier)) return false;
+    try {
+      const path = specifier.startsWith('file:') ? fileURLToPath(specifier) : isAbsolute(specifier) ? specifier : resolvePath(dirname(base), specifier);
+      const written = withoutQuery(path);
+      // Imports have escapes, and names of files may look as if they had.
+      return [path, written, unescaped(written)].every((one) => client.sees(resolvePath(one)));
+    } catch {
+      return false;
+    }
   }
 
   /** Modules with a query are instances of their own, as many as one likes; but not for a child to fill our memory with. */
@@ -271,9 +290,24 @@ function answerOf([, kind, from, specifier]: ModuleRequest, target: Target): Mod
   return [kind, from, specifier, target];
 }
 
-/** A name of a package, perhaps with a path in it that goes nowhere but down. */
-function isCleanName(specifier: string): boolean {
-  return !/^[./]|^\w+:|[\\%]/.test(specifier) && specifier.split('/').every((step) => step !== '' && step !== '.' && step !== '..');
+/** The package that a specifier names, if the path behind its name goes nowhere but down. */
+function packageName(specifier: string): string | undefined {
+  if (/^[./#]|^\w+:|[\\%]/.test(specifier) || !specifier.split('/').every((step) => step !== '' && !step.startsWith('.'))) return undefined;
+  return /^(?:@[^/]+\/)?[^/]+/.exec(specifier)?.[0];
+}
+
+/** Whether a target is in the package that was named, where links in that package do not lead out of it. */
+function isPublic(from: string, name: string | undefined, target: string): boolean {
+  const real = realPath(pathOf(target) ?? '');
+  const base = pathOf(from);
+  if (real === undefined || base === undefined) return false;
+  // What the application's own `imports` point to was put there by its author; it may be a package.
+  const root = name === undefined ? packageOf(real) : packageByName(base, name);
+  return root !== undefined && (name !== undefined || real.includes('/node_modules/')) && real !== root.root && isInside(root, real);
+}
+
+function unescaped(path: string): string {
+  return decodeURIComponent(path);
 }
 
 function isName(value: unknown): value is string {

@@ -1,3 +1,4 @@
+import type { Subscription } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
 
 /** Limits of a {@link Throttle}. */
@@ -17,7 +18,7 @@ export class Throttle {
   readonly #queue: (() => void)[] = [];
   #tokens: number;
   #since: number;
-  #timing = false;
+  #timer: Subscription | undefined;
 
   constructor(broker: Broker, limits: ThrottleLimits) {
     this.#broker = broker;
@@ -47,11 +48,16 @@ export class Throttle {
     return true;
   }
 
+  /** Forgets what waits. */
+  close(): void {
+    this.#queue.length = 0;
+    this.#timer?.unsubscribe();
+  }
+
   #later(): void {
-    if (this.#timing) return;
-    this.#timing = true;
-    this.#broker.after(1000 / this.#limits.perSecond, () => {
-      this.#timing = false;
+    if (this.#timer) return;
+    this.#timer = this.#broker.after(1000 / this.#limits.perSecond, () => {
+      this.#timer = undefined;
       while (this.#queue.length > 0 && this.#take()) this.#queue.shift()?.();
       if (this.#queue.length > 0) this.#later();
     });
