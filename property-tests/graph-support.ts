@@ -105,7 +105,7 @@ export function planGraph(draft: readonly Draft[], key: string): Graph {
   const [entry] = calm;
   if (entry === undefined) throw new Error('a graph has at least one module');
   return {
-    files: { 'main.mjs': mainSource(key, entry.file), ...Object.fromEntries(calm.map((each) => [each.file, source(each, calm, key)])) },
+    files: { 'main.mjs': mainSource(key, entry.file), ...Object.fromEntries(needed(calm).map((each) => [each.file, source(each, calm, key)])) },
     exact,
     before: calm.flatMap((each, from) => each.edges.flatMap((edge) => order(each, from, edge, calm, reaches))),
     questions: 1 + calm.flatMap(({ edges }) => edges).filter(({ way }) => way === 'computed' || way === 'await' || way === 'later').length,
@@ -135,6 +135,13 @@ function reachability(modules: readonly Module[]): (from: number, to: number) =>
     return seen;
   });
   return (from, to) => closures[from]?.has(to) ?? false;
+}
+
+/** Those that the entry leads to: the others would only be in the way of whoever reads a failure. */
+function needed(modules: readonly Module[]): Module[] {
+  const seen = new Set([0]);
+  for (const at of seen) for (const { to } of modules[at]?.edges ?? []) if (to !== undefined) seen.add(to);
+  return modules.filter((_, at) => seen.has(at));
 }
 
 /** Whether Node refuses to `require` an ES module because it, or what it imports, waits. */
