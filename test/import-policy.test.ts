@@ -113,15 +113,16 @@ function sentFiles({ sent, directory }: Guarded): string[] {
 describe('modules.deny', () => {
   watchForLeaks();
 
-  it.each(['literal', 'imported', 'subpath', 'alias', 'path', 'url', 'bundled'])('stops %s, with the rule, without a question', (name) =>
+  // A path may lead elsewhere by a link, so that the master has to be asked.
+  it.each([['literal', 0], ['imported', 0], ['subpath', 0], ['alias', 0], ['path', 1], ['url', 1], ['bundled', 0]] as const)('stops %s, with the rule, by %d questions at most', (name, questions) =>
     withPolicy({ deny: ['lodash'] }, async (guarded) => {
       expect(await guarded.ask('ping')).toBe('pong');
       const { code, message, requests } = await guarded.refused(name);
       expect(code).toBe('ERR_TENDRIL_MODULE_REFUSED');
       expect(message).toContain('lodash');
-      expect(message).toMatch(/deny/);
-      expect(requests).toBe(0);
-      expect(sentFiles(guarded).filter((file) => file.includes('node_modules/lodash/'))).toEqual([]);
+      expect(message).toMatch(/deny|denies/);
+      expect(requests).toBeLessThanOrEqual(questions);
+      expect(sentFiles(guarded).filter((file) => /(?:^|\/)lodash\//.test(file))).toEqual([]);
     }),
   );
 
@@ -131,7 +132,7 @@ describe('modules.deny', () => {
         for (const name of ['lodash', 'lodash/fp.js', 'lodash/absent', '@scope/a', './node_modules/lodash/index.js', './node_modules/../node_modules/./lodash/index.js']) {
           const { code, message } = await refused(how, name);
           expect([how, name, code]).toEqual([how, name, 'ERR_TENDRIL_MODULE_REFUSED']);
-          expect(message).toMatch(/deny/);
+          expect(message).toMatch(/deny|denies/);
         }
       }
       expect(await ask('computed', 'lodash-es')).toBe('lodash-es');
@@ -169,7 +170,7 @@ describe('modules.deny', () => {
     withPolicy({ deny: ['lodash'] }, async ({ ask }) => {
       const [code, message] = (await ask('caught')) as [string, string];
       expect(code).toBe('ERR_TENDRIL_MODULE_REFUSED');
-      expect(message).toMatch(/deny/);
+      expect(message).toMatch(/deny|denies/);
       expect(await ask('indirect')).toBe('without: ERR_TENDRIL_MODULE_REFUSED');
     }));
 
@@ -195,7 +196,7 @@ describe('modules.deny', () => {
   it('wins over allow', () =>
     withPolicy({ allow: ['APP', 'lodash'], deny: ['lodash'] }, async ({ ask, refused }) => {
       expect(await ask('ping')).toBe('pong');
-      expect(await refused('literal')).toMatchObject({ code: 'ERR_TENDRIL_MODULE_REFUSED', message: expect.stringMatching(/deny/) as unknown });
+      expect(await refused('literal')).toMatchObject({ code: 'ERR_TENDRIL_MODULE_REFUSED', message: expect.stringMatching(/deny|denies/) as unknown });
     }));
 
   it('also holds for the files of a package', () =>
