@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { deflateRaw } from 'pako';
 
-const BUDGET = 41 * 1024;
+const BUDGET = 40 * 1024;
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const { outputFiles } = await build({
@@ -28,7 +28,8 @@ const source = outputFiles[0].text;
 // nothing runs: so a master warms the code that it makes a code cache of.
 const wrapped = `(function(require,core,thread){var module={exports:{}},exports=module.exports;${source};if(thread!==null)module.exports.run(core,thread)})`;
 // pako, not zlib: its output is the same on every platform and version of Node.
-const compressed = deflateRaw(Buffer.from(wrapped), { level: 9, memLevel: 9 });
+// Its blocks end where the statistics change: smaller ones suit this text (memLevel 7: 111 bytes less than 9).
+const compressed = deflateRaw(Buffer.from(wrapped), { level: 9, memLevel: 7 });
 mkdirSync(`${root}dist`, { recursive: true });
 
 // The importers, which the master sends ahead of the first module: bodies of functions of `require` and `host`.
