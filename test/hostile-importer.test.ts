@@ -514,8 +514,9 @@ describe('a hostile child that asks for much', () => {
     spied(
       `work = (base) => {
         reader.pause();
-        for (let at = 0; at < 500; at++) askResource('read', base + '/app/' + (at % 2 ? 'large.bin' : 'random.bin'));
+        // First, because a master stops listening to one who does not read.
         log('the attack is over');
+        for (let at = 0; at < 500; at++) askResource('read', base + '/app/' + (at % 2 ? 'large.bin' : 'random.bin'));
       };`,
       async ({ begin, hostile, honest }) => {
         await begin();
