@@ -89,7 +89,8 @@ const checks = {
   /** A whole conversation: a server and a client on loopback. */
   async ssh2(m) {
     const { Client, Server, utils } = main(m);
-    const keys = utils.generateKeyPairSync('ed25519');
+    // Not ed25519: ssh2 drops a leading zero byte of some of those.
+    const keys = utils.generateKeyPairSync('ecdsa', { bits: 256 });
     const server = new Server({ hostKeys: [keys.private] }, (client) => {
       client.on('error', () => undefined);
       client.on('authentication', (context) => { if (context.method === 'password' && context.password === 'open') context.accept(); else context.reject(); });
