@@ -170,6 +170,17 @@ describe('the importer', () => {
     ),
   );
 
+  it('withholds the files of a denied directory by the name of a link too', () =>
+    withFiles({ 'package.json': '{"name":"app"}', 'main.cjs': "const fs = require('fs'), path = require('path'); exports.read = (name) => { try { return fs.readFileSync(path.join(__dirname, name), 'utf8'); } catch (error) { return error.code; } };", 'secrets/key.txt': 'a secret', 'open.txt': 'open' }, (directory) => {
+      symlinkSync('secrets', join(directory, 'link'));
+      return withTree({ modules: { deny: [join(directory, 'secrets')] } }, async ({ master }) => {
+        const kid = master.local();
+        const read = (name: string): Promise<unknown> => first(callOf(kid, join(directory, 'main.cjs'), 'read', name));
+        expect(await read('open.txt')).toBe('open');
+        for (const name of ['secrets/key.txt', 'link/key.txt']) expect(await read(name)).toBe('ENOENT');
+      });
+    }));
+
   it(
     'fails the rest of a chain when the module of a call does not load (REFERENCE 253)',
     withApplication({ 'bad.cjs': 'throw new Error("at load");', 'good.cjs': 'globalThis.ran = true; exports.go = () => 1; exports.ran = () => globalThis.ran === true;' }, async ({ kid, run, path }) => {

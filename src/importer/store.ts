@@ -7,6 +7,7 @@ import { LIBRARY_ID, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPa
 import { completeLibrary } from './library.ts';
 import { ModulePolicy, namesOf } from './policy.ts';
 
+/** The numbers of the core, which is not imported here: it would come a second time. */
 const GET_MODULE = 100;
 const GET_RESOURCE = 112;
 /** Bytes of files beside modules that are kept; more is asked for again. */
@@ -40,10 +41,11 @@ export class Store {
   take(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void {
     for (const record of records) if (!this.#records.has(record[0])) this.#records.set(record[0], record);
     // With a module of a package its files may have come into sight.
-    if (records.length > 0) for (const [name, [, , error]] of this.#resources) if (error !== null) this.#resources.delete(name);
+    if (records.length > 0) for (const [name, answer] of this.#resources) if (answer[2] !== null) this.#forget(name, answer);
     for (const [kind, from, specifier, target] of answers) {
       const name = key(kind, from, specifier);
-      this.#answers.set(name, target);
+      // That it was too much at once is no answer for ever.
+      if (target?.startsWith('!ERR_TENDRIL_MODULE_QUOTA') !== true) this.#answers.set(name, target);
       const asking = this.#asking.get(name) ?? [];
       this.#asking.delete(name);
       for (const take of asking) take(target);
@@ -157,14 +159,19 @@ export class Store {
   takeResource([operation, path, error, value]: ResourceAnswer): void {
     const name = key('id', operation, path);
     const answer: ResourceAnswer = [operation, path, error, value];
-    const bytes = value instanceof Uint8Array ? value.length : 256;
-    if (this.#resourceBytes + bytes <= MAX_KEPT_RESOURCES) {
+    const bytes = sizeOf(answer);
+    if (error !== 'EAGAIN' && this.#resourceBytes + bytes <= MAX_KEPT_RESOURCES) {
       this.#resourceBytes += bytes;
       this.#resources.set(name, answer);
     }
     const waiting = this.#waiting.get(name) ?? [];
     this.#waiting.delete(name);
     for (const take of waiting) take(answer);
+  }
+
+  #forget(name: string, answer: ResourceAnswer): void {
+    this.#resources.delete(name);
+    this.#resourceBytes -= sizeOf(answer);
   }
 
   #find(kind: 'require' | 'import', from: string, specifier: string): Target {
@@ -220,6 +227,11 @@ export class Store {
     error.stack = `${virtualPath(id)}\n${error.stack ?? ''}`;
     return code === '' ? error : Object.assign(error, { code });
   }
+}
+
+/** Bytes that an answer takes, about. */
+function sizeOf([, , , value]: ResourceAnswer): number {
+  return value instanceof Uint8Array ? value.length : 256;
 }
 
 function refused(reason: string): Target {

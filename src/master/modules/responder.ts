@@ -269,7 +269,8 @@ export class ModuleResponder {
     const client = this.#client(message.srcId);
     const request = checkResourceRequest(decodeValue(message.data, message.tail));
     client.requests++;
-    const admitted = this.#assets && this.#policy.refusal(namesOf(pathToFileURL(request[1]).href)) === undefined;
+    // A link may have another name than what it leads to, and the policy speaks of either.
+    const admitted = this.#assets && [request[1], realPath(request[1]) ?? request[1]].every((path) => this.#policy.refusal(namesOf(pathToFileURL(path).href)) === undefined);
     const packages = admitted ? client.packages : [];
     const taken = client.reads.run(async () => {
       const answer = await readResource(request, packages, this.#router.maxMessageSize / 2);
