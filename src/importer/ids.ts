@@ -20,9 +20,17 @@ export function virtualUrl(id: string): string {
   return id.startsWith(SCHEME) ? VIRTUAL_URL + id.slice(SCHEME.length) : id;
 }
 
+const paths = new Map<string, string>();
+const ids = new Map<string, string>();
+
 /** The file name of a module in a child. */
 export function virtualPath(id: string): string {
-  return id.startsWith(SCHEME) ? VIRTUAL_ROOT + fileURLToPath(withoutQuery(id)) : id;
+  let path = paths.get(id);
+  if (path === undefined) {
+    path = id.startsWith(SCHEME) ? VIRTUAL_ROOT + fileURLToPath(withoutQuery(id)) : id;
+    paths.set(id, path);
+  }
+  return path;
 }
 
 export function isVirtualUrl(url: unknown): url is `file:///dev/null/tendril/${string}` {
@@ -40,7 +48,9 @@ export function idOfUrl(url: string): string {
 
 /** The ID of the module with this file name in a child. */
 export function idOfPath(path: string): string {
-  return pathToFileURL(masterPath(path)).href;
+  let id = ids.get(path);
+  if (id === undefined) ids.set(path, (id = pathToFileURL(masterPath(path)).href));
+  return id;
 }
 
 /** The path at the master of a path in a child. */

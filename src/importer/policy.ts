@@ -30,6 +30,11 @@ export class ModulePolicy {
     this.#local = local;
   }
 
+  /** Whether everything is admitted, so that nobody need look at names. */
+  get open(): boolean {
+    return this.#allow === null && this.#deny.length === 0;
+  }
+
   /** Why a module with these names is refused, whatever is allowed. */
   denial(names: readonly string[]): string | undefined {
     const denied = this.#deny.find((prefix) => names.some((name) => within(name, prefix)));
