@@ -8,6 +8,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { MasterOptions } from 'tendril';
 import type { ModuleAnswer, ModuleBatch, ModuleRecord, ResourceAnswer } from '../src/core/importer/records.ts';
 import { decodeValue } from '../src/core/wire/values.ts';
+import { splitRecords } from '../src/importer/batch.ts';
 import { profileOf } from '../src/master/modules/importer-parts.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { remote, withFiles } from './support/application.ts';
@@ -131,13 +132,13 @@ function receivedIn(directory: string): Received[] {
 }
 
 function moduleAnswers(received: readonly Received[]): ModuleAnswer[] {
-  return received.filter(({ handle }) => handle === 107).flatMap(({ payload }) => (decodeValue(payload) as ModuleBatch)[1]);
+  return received.filter(({ handle }) => handle === 107).flatMap(({ payload }) => (decodeValue(payload) as ModuleBatch)[1] ?? []);
 }
 
 function moduleRecords(received: readonly Received[]): ModuleRecord[] {
   return received.filter(({ handle }) => handle === 107).flatMap(({ payload }) => {
-    const [, , packed] = decodeValue(payload) as ModuleBatch;
-    return packed.length === 0 ? [] : (decodeValue(inflateRawSync(packed)) as ModuleRecord[]);
+    const [, answers, packed] = decodeValue(payload) as ModuleBatch;
+    return answers === null || packed.length === 0 ? [] : splitRecords(inflateRawSync(packed));
   });
 }
 

@@ -4,11 +4,12 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { inflateRawSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import type { ModuleAnswer, ModuleBatch, ModuleRecord, ModuleRequest, ResourceAnswer } from '../src/core/importer/records.ts';
+import type { ModuleAnswer, ModuleBatch, ModuleRequest, ResourceAnswer } from '../src/core/importer/records.ts';
 import { hasParentAuthority } from '../src/core/mailbox/policy.ts';
 import { IS_DEAD } from '../src/core/wire/frame.ts';
 import { GET_MODULE, GET_RESOURCE, LOAD_MODULE, LOAD_RESOURCE } from '../src/core/wire/handles.ts';
 import { decodeValue } from '../src/core/wire/values.ts';
+import { splitRecords } from '../src/importer/batch.ts';
 import { ModuleResponder } from '../src/master/modules/responder.ts';
 import { ModuleForwarder } from '../src/parent/modules/module-forwarder.ts';
 import { sendValue } from '../src/parent/modules/send.ts';
@@ -26,9 +27,13 @@ class Received {
       policy: hasParentAuthority,
       deliver: ({ data, tail, replyTo }) => {
         if (replyTo === IS_DEAD) return;
-        const [, answers, packed] = decodeValue(data, tail) as ModuleBatch;
+        const [profile, answers, packed] = decodeValue(data, tail) as ModuleBatch;
+        if (answers === null) {
+          this.ids.push(`importer, ${profile}`);
+          return;
+        }
         this.answers.push(...answers);
-        if (packed.length > 0) for (const [id] of decodeValue(inflateRawSync(packed)) as ModuleRecord[]) this.ids.push(id);
+        if (packed.length > 0) for (const [id] of splitRecords(inflateRawSync(packed))) this.ids.push(id);
       },
     });
     node.router.addHandler(LOAD_RESOURCE, { policy: hasParentAuthority, deliver: ({ data, tail, replyTo }) => { if (replyTo !== IS_DEAD) this.resources.push(decodeValue(data, tail) as ResourceAnswer); } });
@@ -36,7 +41,7 @@ class Received {
 }
 
 const OLD = 'v20.20.0';
-const PART = 'tendril:importer/rendered';
+const PART = 'importer, rendered';
 
 /** master 0 - context 1 - contexts 2 and 3, and 4 below 3. */
 describe('modules over several hops (REFERENCE 1.2)', () => {
@@ -136,7 +141,7 @@ describe('modules over several hops (REFERENCE 1.2)', () => {
     responder.prepare({ id: 3, name: 'three', nodeVersion: 'v24.1.0' }, { module: id('c.cjs'), className: null, name: 'x' });
     tree.broker.run();
     expect(two.ids).toEqual([PART, id('c.cjs')]);
-    expect(three.ids).toEqual(['tendril:importer/native', id('c.cjs')]);
+    expect(three.ids).toEqual(['importer, native', id('c.cjs')]);
   });
 
   it('forwards files beside modules and keeps them, and nothing from outside', async () => {

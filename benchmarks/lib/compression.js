@@ -1,7 +1,7 @@
 // Ways to compress what is sent, compared over real closures.
 import { brotliCompressSync, brotliDecompressSync, constants, deflateRawSync, inflateRawSync } from 'node:zlib';
 import { deflateRaw } from 'pako';
-import { encodeValue } from '../../dist/core/wire/values.js';
+import { joinRecords } from '../../dist/importer/batch.js';
 import { ModulePolicy } from '../../dist/importer/policy.js';
 import { ModuleGraph } from '../../dist/master/modules/module-graph.js';
 import { closure } from '../../dist/parent/modules/closure.js';
@@ -24,7 +24,7 @@ const join = (parts) => Buffer.concat(parts);
 export function compare(urls) {
   const graph = new ModuleGraph(new ModulePolicy({ allow: null, deny: [], local: [] }));
   const modulesOf = (url) => closure([url], (id) => graph.module(id, 'native'), ({ needs }) => needs, (id) => !id.startsWith('file:'));
-  const closures = urls.map((url) => modulesOf(url).map(({ record }) => encoded(record)));
+  const closures = urls.map((url) => modulesOf(url).map(({ record }) => joinRecords([record])));
   const raw = closures.flat().reduce((sum, part) => sum + part.length, 0);
   return Object.entries(WAYS).map(([name, [pack, unpack]]) => {
     // Once for the compiler.
@@ -45,9 +45,4 @@ export function compare(urls) {
     }
     return { name, mb: bytes / 1e6, part: bytes / raw, median: ms, undo };
   });
-}
-
-function encoded(record) {
-  const { data, tail = [] } = encodeValue(record);
-  return Buffer.concat([data, ...tail]);
 }

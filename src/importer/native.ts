@@ -7,7 +7,7 @@ import { clearGlobals, internals, localBase, nativeImport, nobodyIsMain, patchRe
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualPath, virtualUrl } from './ids.ts';
 import { Store } from './store.ts';
 import { serveWorkers, startWith } from './workers.ts';
-import type { WorkerStart } from './workers.ts';
+import type { WorkerImporter, WorkerStart } from './workers.ts';
 
 const REQUIRE: unique symbol = Symbol.for('tendril.require') as never;
 
@@ -52,7 +52,7 @@ export function start(given: ImporterHost | WorkerStart, part: string): Importer
   return startWith(given, part, create);
 }
 
-function create(host: ImporterHost, part: string): Importer {
+function create(host: ImporterHost, part: string): WorkerImporter {
   const store = new Store(host, 'native');
   (Module as unknown as { registerHooks(hooks: Hooks): void }).registerHooks({
     resolve: (specifier, context, next) => resolve(store, specifier, context, next),
@@ -67,7 +67,10 @@ function create(host: ImporterHost, part: string): Importer {
   serveWorkers(store, part);
   const importModule = nativeImport();
   return {
-    take: (answers, records) => {
+    take: (answers, packed) => {
+      store.takePacked(answers, packed);
+    },
+    takeRecords: (answers, records) => {
       store.take(answers, records);
     },
     takeResource: (answer) => {

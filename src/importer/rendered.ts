@@ -9,7 +9,7 @@ import { idOfPath, isVirtualPath, masterPath, virtualPath } from './ids.ts';
 import { Linker } from './linker.ts';
 import { Store } from './store.ts';
 import { serveWorkers, startWith } from './workers.ts';
-import type { WorkerStart } from './workers.ts';
+import type { WorkerImporter, WorkerStart } from './workers.ts';
 
 /**
  * The importer below Node 22.15, which has no synchronous hooks: CommonJS modules are modules of Node's own loader, ES
@@ -19,7 +19,7 @@ export function start(given: ImporterHost | WorkerStart, part: string): Importer
   return startWith(given, part, create);
 }
 
-function create(host: ImporterHost, part: string): Importer {
+function create(host: ImporterHost, part: string): WorkerImporter {
   const store = new Store(host, 'rendered');
   const linker = new Linker(store);
   const { prototype } = internals;
@@ -35,7 +35,10 @@ function create(host: ImporterHost, part: string): Importer {
   serveFiles(store);
   serveWorkers(store, part);
   return {
-    take: (answers, records) => {
+    take: (answers, packed) => {
+      store.takePacked(answers, packed);
+    },
+    takeRecords: (answers, records) => {
       store.take(answers, records);
     },
     takeResource: (answer) => {

@@ -19,6 +19,11 @@ export interface WorkerStart {
   readonly memory: SharedArrayBuffer;
 }
 
+/** An importer that takes records as they are, too: between threads nothing is packed. */
+export interface WorkerImporter extends Importer {
+  takeRecords(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void;
+}
+
 /** What a thread sends down to a worker of its own. */
 type Delivery = { readonly answers: readonly ModuleAnswer[]; readonly records: readonly ModuleRecord[] } | { readonly resource: ResourceAnswer };
 
@@ -76,12 +81,12 @@ function feed(store: Store, port: MessagePort, word: Int32Array, sent: Set<strin
 }
 
 /** Starts an importer, for the core or in a worker of {@link serveWorkers}. */
-export function startWith(given: ImporterHost | WorkerStart, part: string, create: (host: ImporterHost, part: string) => Importer): Importer {
+export function startWith(given: ImporterHost | WorkerStart, part: string, create: (host: ImporterHost, part: string) => WorkerImporter): Importer {
   if (!('port' in given)) return create(given, part);
   const { host, attach } = workerHost(given);
   const importer = create(host, part);
   attach(importer);
-  importer.take([], given.records);
+  importer.takeRecords([], given.records);
   process.argv[1] = fileURLToPath(virtualUrl(given.entry));
   // A failure is the worker's `error` event, as an uncaught exception or a rejection that nobody handles.
   void importer.load(given.entry);
@@ -89,12 +94,12 @@ export function startWith(given: ImporterHost | WorkerStart, part: string, creat
 }
 
 /** The host of an importer in a worker, and what gives it its modules. */
-function workerHost({ policy, port, memory }: WorkerStart): { host: ImporterHost; attach: (importer: Importer) => void } {
+function workerHost({ policy, port, memory }: WorkerStart): { host: ImporterHost; attach: (importer: WorkerImporter) => void } {
   const word = new Int32Array(memory);
-  let importer: Importer | undefined;
+  let importer: WorkerImporter | undefined;
   const take = (delivery: Delivery): void => {
     if ('resource' in delivery) importer?.takeResource(delivery.resource);
-    else importer?.take(delivery.answers, delivery.records);
+    else importer?.takeRecords(delivery.answers, delivery.records);
   };
   const host: ImporterHost = {
     require: process.getBuiltinModule('node:module').createRequire('/dev/null/tendril/'),
@@ -115,7 +120,7 @@ function workerHost({ policy, port, memory }: WorkerStart): { host: ImporterHost
     },
     error: (code, message) => Object.assign(new Error(message), { code }),
   };
-  const attach = (started: Importer): void => {
+  const attach = (started: WorkerImporter): void => {
     importer = started;
     port.on('message', take);
     port.unref();

@@ -1,9 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inflateRawSync } from 'node:zlib';
-import type { ModuleBatch, ModuleRecord } from '../../src/core/importer/records.ts';
+import type { ModuleBatch } from '../../src/core/importer/records.ts';
 import { decodeValue } from '../../src/core/wire/values.ts';
 import { LOAD_MODULE } from '../../src/core/wire/handles.ts';
+import { splitRecords } from '../../src/importer/batch.ts';
 
 /**
  * Runs Node in its place, and writes down what that is sent before it gets it. Where there is a file `mute`, only SHUTDOWN
@@ -92,8 +93,7 @@ function framesOf(bytes: Buffer): TappedFrame[] {
 /** The IDs of the modules that come in a LOAD_MODULE, in their order; docs/protocol.md describes it. */
 export function moduleIds(frame: TappedFrame): string[] {
   if (frame.handle !== LOAD_MODULE) return [];
-  const [, , packed] = decodeValue(frame.payload) as ModuleBatch;
-  if (packed.length === 0) return [];
-  // The importer itself comes as a record too.
-  return (decodeValue(inflateRawSync(packed)) as ModuleRecord[]).filter(([, format]) => format !== 'part').map(([id]) => id);
+  const [, answers, packed] = decodeValue(frame.payload) as ModuleBatch;
+  // Without answers it is the importer itself.
+  return answers === null || packed.length === 0 ? [] : splitRecords(inflateRawSync(packed)).map(([id]) => id);
 }

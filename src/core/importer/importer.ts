@@ -3,10 +3,7 @@ import { inflateRawSync } from 'node:zlib';
 import type { FunctionRef } from '../call/protocol.ts';
 import { TendrilError } from '../errors.ts';
 import { decodeValue } from '../wire/values.ts';
-import type { ModuleAnswer, ModuleBatch, ModulePolicyConfig, ModuleRecord, ResourceAnswer } from './records.ts';
-
-/** Bytes that one LOAD_MODULE may inflate to. */
-const MAX_BATCH_BYTES: number = 256 * 1024 * 1024;
+import type { ModuleAnswer, ModuleBatch, ModulePolicyConfig, ResourceAnswer } from './records.ts';
 
 /** What the importer needs of the context that it runs in. */
 export interface ImporterHost {
@@ -27,7 +24,7 @@ export interface ImporterHost {
 
 /** The importer: hooks into Node's loaders. The master sends it ahead of the first module (src/importer). */
 export interface Importer {
-  take(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void;
+  take(answers: readonly ModuleAnswer[], packed: Uint8Array): void;
   takeResource(answer: ResourceAnswer): void;
   /** The exports of a module, evaluated on first use; a promise of them where evaluation is asynchronous. */
   load(id: string): unknown;
@@ -51,13 +48,11 @@ export class ImporterSlot {
   /** Takes the payload of a LOAD_MODULE. */
   receive(data: Uint8Array, tail?: readonly Uint8Array[]): void {
     const [, answers, packed] = decodeValue(data, tail) as ModuleBatch;
-    const records = packed.length === 0 ? [] : (decodeValue(inflateRawSync(packed, { maxOutputLength: MAX_BATCH_BYTES })) as ModuleRecord[]);
-    const [first] = records;
-    if (first?.[1] === 'part') {
-      const start = compileFunction(Buffer.from(first[2]).toString(), ['require', 'host'], { filename: 'tendril-importer' }) as (require: NodeJS.Require, host: ImporterHost) => Importer;
-      this.#importer ??= start(this.#host.require, this.#host);
+    if (answers !== null) this.#importer?.take(answers, packed);
+    else if (this.#importer === undefined) {
+      const start = compileFunction(String(inflateRawSync(packed)), ['require', 'host'], { filename: 'tendril-importer' }) as (require: NodeJS.Require, host: ImporterHost) => Importer;
+      this.#importer = start(this.#host.require, this.#host);
     }
-    this.#importer?.take(answers, records);
   }
 
   /** Takes the payload of a LOAD_RESOURCE. */

@@ -1,5 +1,5 @@
-/** How a module is run. `part` is the importer itself, which comes as the first record of all. */
-export type ModuleFormat = 'commonjs' | 'module' | 'json' | 'wasm' | 'error' | 'part';
+/** How a module is run; `error`: not at all, its source is why. */
+export type ModuleFormat = 'commonjs' | 'module' | 'json' | 'wasm' | 'error';
 
 /** What a specifier stands for: the ID of a module, null when there is none, or `!` and the code of why not, and perhaps a text. */
 export type Target = string | null;
@@ -46,8 +46,11 @@ export type ModuleAnswer = readonly [kind: RequestKind, from: string, specifier:
 /** Payload of GET_MODULE. */
 export type ModuleRequest = readonly [profile: Profile, kind: RequestKind, from: string, specifier: string];
 
-/** Payload of LOAD_MODULE: answers, and the records behind them as raw deflate of a CBOR list. */
-export type ModuleBatch = readonly [profile: Profile, answers: readonly ModuleAnswer[], packed: Uint8Array];
+/**
+ * Payload of LOAD_MODULE: answers, and the records behind them, joined and deflated (src/importer/batch.ts). Without
+ * answers it is the importer itself, which comes before all else.
+ */
+export type ModuleBatch = readonly [profile: Profile, answers: readonly ModuleAnswer[] | null, packed: Uint8Array];
 
 /** Payload of FORWARD_MODULE: modules, and all that they need, are to go to a context below. */
 export type ForwardRequest = readonly [contextId: number, profile: Profile, ids: readonly string[]];

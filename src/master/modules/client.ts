@@ -2,6 +2,7 @@ import { firstValueFrom } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
 import type { Profile } from '../../core/importer/records.ts';
 import type { Router } from '../../core/routing/router.ts';
+import { IMPORTER } from '../../parent/modules/send.ts';
 import { SentModules } from '../../parent/modules/sent.ts';
 import type { GraphModule } from './module-graph.ts';
 import { packageOf, isInside } from './packages.ts';
@@ -74,12 +75,19 @@ export class Client {
     return this.packages.some((one) => isInside(one, path));
   }
 
+  /** Notes that the importer is sent; false when that has happened before. */
+  begin(profile: Profile): boolean {
+    if (this.#sent.has(profile, IMPORTER)) return false;
+    this.#sent.add(profile, [IMPORTER]);
+    return true;
+  }
+
   /** Notes what is sent. */
   sent(profile: Profile, modules: readonly GraphModule[]): void {
-    this.#sent.add(profile, modules.map(({ record }) => record));
+    this.#sent.add(profile, modules.map(({ record }) => record[0]));
     for (const { record, mayAsk } of modules) {
       for (const other of mayAsk) this.#mayAsk.add(other);
-      if (record[1] !== 'part') this.loads++;
+      this.loads++;
       if (!record[0].startsWith('file:')) continue;
       const found = packageOf(fileURLToPath(withoutQuery(record[0])));
       this.#packages.set(found.root, found);

@@ -13,7 +13,7 @@ import { withoutQuery } from '../../importer/ids.ts';
 import { ModulePolicy, namesOf } from '../../importer/policy.ts';
 import { closure } from '../../parent/modules/closure.ts';
 import { Packer } from '../../parent/modules/packs.ts';
-import { sendModules, sendValue } from '../../parent/modules/send.ts';
+import { sendImporter, sendModules, sendValue } from '../../parent/modules/send.ts';
 import { importerPart, profileOf } from './importer-parts.ts';
 import { Client } from './client.ts';
 import type { ModuleStats } from './client.ts';
@@ -166,8 +166,11 @@ export class ModuleResponder {
 
   /** Sends a module with all that it needs, as far as the context does not have it. The importer comes before all. */
   #push(client: Client, profile: Profile, id: string | undefined, answers: readonly ModuleAnswer[] = []): void {
-    const part = importerPart(profile);
-    if (!client.has(profile, part[0])) this.#send(client, profile, [{ record: part, needs: [], mayAsk: [] }], []);
+    if (client.begin(profile)) {
+      const part = importerPart(profile);
+      client.bytes += part.length;
+      sendImporter(this.#router, client.contextId, profile, part);
+    }
     const skip = (at: string): boolean => client.has(profile, at) || !/^(?:file|data):/.test(at);
     const modules = id === undefined ? [] : closure([id], (at) => this.#graph.module(at, profile), ({ needs }) => needs, skip);
     this.#send(client, profile, modules, answers);

@@ -7,9 +7,10 @@ import { IS_DEAD } from '../../core/wire/frame.ts';
 import type { Message } from '../../core/wire/frame.ts';
 import { FORWARD_MODULE, GET_MODULE, GET_RESOURCE, LOAD_MODULE, LOAD_RESOURCE } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
+import { splitRecords } from '../../importer/batch.ts';
 import { closure } from './closure.ts';
 import { Packer } from './packs.ts';
-import { sendModules, sendValue } from './send.ts';
+import { IMPORTER, sendImporter, sendModules, sendValue } from './send.ts';
 import { SentModules } from './sent.ts';
 
 /** Bytes that one LOAD_MODULE may inflate to, as in every child. */
@@ -32,6 +33,7 @@ export class ModuleForwarder {
   readonly #router: Router;
   readonly #packer = new Packer();
   readonly #records = new Map<string, ModuleRecord>();
+  readonly #importers = new Map<Profile, Uint8Array>();
   readonly #answers = new Map<string, Target>();
   readonly #resources = new Map<string, ResourceAnswer>();
   #resourceBytes = 0;
@@ -55,7 +57,11 @@ export class ModuleForwarder {
     this.#router.table.twin?.send(message);
     if (message.replyTo === IS_DEAD) return;
     const [profile, answers, packed] = decodeValue(message.data, message.tail) as ModuleBatch;
-    const records = packed.length === 0 ? [] : (decodeValue(inflateRawSync(packed, { maxOutputLength: MAX_BATCH_BYTES })) as ModuleRecord[]);
+    if (answers === null) {
+      this.#importers.set(profile, packed);
+      return;
+    }
+    const records = packed.length === 0 ? [] : splitRecords(inflateRawSync(packed, { maxOutputLength: MAX_BATCH_BYTES }));
     for (const record of records) this.#records.set(`${profile} ${record[0]}`, record);
     for (const answer of answers) this.#settle(profile, answer);
   }
@@ -108,13 +114,14 @@ export class ModuleForwarder {
     if (sent === undefined) this.#sent.set(childId, (sent = new SentModules()));
     const had = sent;
     const needs = ([, , , requires, imports]: ModuleRecord): string[] => [...Object.values(requires), ...Object.values(imports)].filter((target) => target !== null);
-    const part = `tendril:importer/${profile}`;
-    const records = closure([part, ...ids], (id) => this.#records.get(`${profile} ${id}`), needs, (id) => had.has(profile, id));
-    sent.add(profile, records);
-    // The importer goes alone and first, as the master sends it.
-    const [first] = records;
-    if (first?.[0] === part) sendModules(this.#router, this.#packer, childId, profile, [first], []);
-    sendModules(this.#router, this.#packer, childId, profile, records.filter(([id]) => id !== part), answers);
+    const importer = this.#importers.get(profile);
+    if (importer && !had.has(profile, IMPORTER)) {
+      sent.add(profile, [IMPORTER]);
+      sendImporter(this.#router, childId, profile, importer);
+    }
+    const records = closure(ids, (id) => this.#records.get(`${profile} ${id}`), needs, (id) => had.has(profile, id));
+    sent.add(profile, records.map(([id]) => id));
+    sendModules(this.#router, this.#packer, childId, profile, records, answers);
   }
 
   #onForwardModule(message: Message): void {

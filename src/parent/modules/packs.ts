@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { deflateRawSync } from 'node:zlib';
 import type { ModuleRecord } from '../../core/importer/records.ts';
-import { encodeValue } from '../../core/wire/values.ts';
+import { joinRecords } from '../../importer/batch.ts';
 
 /** Bytes of packed batches that are kept for the next context that needs the same modules. */
 const MAX_KEPT: number = 64 * 1024 * 1024;
@@ -15,7 +15,7 @@ export interface Pack {
   readonly kept: boolean;
 }
 
-/** Packs records for LOAD_MODULE: CBOR, then deflate over all of them together (docs/decisions.md, D-027). */
+/** Packs records for LOAD_MODULE: joined, then deflate over all of them together (docs/decisions.md, D-029). */
 export class Packer {
   readonly #kept = new Map<string, Uint8Array>();
   readonly #hashes = new WeakMap<ModuleRecord, string>();
@@ -48,8 +48,7 @@ export class Packer {
       this.#kept.set(key, known);
       return { packed: known, kept: true };
     }
-    const { data, tail = [] } = encodeValue(records);
-    const packed = deflateRawSync(Buffer.concat([data, ...tail]));
+    const packed = deflateRawSync(joinRecords(records));
     this.#kept.set(key, packed);
     this.#bytes += packed.length;
     for (const [old, bytes] of this.#kept) {

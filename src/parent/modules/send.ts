@@ -20,6 +20,14 @@ export interface Sent {
   readonly kept: number;
 }
 
+/** What stands for the importer where it is noted what a link has had. */
+export const IMPORTER = 'tendril:importer';
+
+/** Sends the importer, compressed, to a direct child: ahead of the first module. */
+export function sendImporter(router: Router, childId: number, profile: Profile, packed: Uint8Array): void {
+  sendValue(router, childId, LOAD_MODULE, [profile, null, packed] satisfies ModuleBatch);
+}
+
 /** Bytes that are left in a message for what is not modules. */
 const SLACK = 16 * 1024;
 

@@ -1,4 +1,4 @@
-import type { ModuleRecord, Profile } from '../../core/importer/records.ts';
+import type { Profile } from '../../core/importer/records.ts';
 
 /** What went over one link, for each profile: nothing goes twice. */
 export class SentModules {
@@ -8,10 +8,10 @@ export class SentModules {
     return this.#ids.get(profile)?.has(id) === true;
   }
 
-  /** Notes records that are sent now. */
-  add(profile: Profile, records: Iterable<ModuleRecord>): void {
+  /** Notes what is sent now. */
+  add(profile: Profile, added: Iterable<string>): void {
     let ids = this.#ids.get(profile);
     if (ids === undefined) this.#ids.set(profile, (ids = new Set()));
-    for (const [id] of records) ids.add(id);
+    for (const id of added) ids.add(id);
   }
 }

@@ -1,1 +1,0 @@
-import * as m from 'chalk'; export const keys = () => Object.keys(m).length;

@@ -1,1 +1,0 @@
-import { createRequire } from 'node:module'; const m = createRequire(import.meta.url)('fastify'); export const keys = () => Object.keys(m).length;

@@ -1,1 +1,0 @@
-import * as m from 'winston'; export const keys = () => Object.keys(m).length;
