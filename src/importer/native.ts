@@ -6,7 +6,7 @@ import { checkAttribute, checkExtension, exposesModuleExports } from './attribut
 import { clearGlobals, internals, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualPath, virtualUrl } from './ids.ts';
 import { Store } from './store.ts';
-import { serveWorkers, startWith } from './workers.ts';
+import { feeding, serveWorkers, startWith } from './workers.ts';
 import type { WorkerImporter, WorkerStart } from './workers.ts';
 
 const REQUIRE: unique symbol = Symbol.for('tendril.require') as never;
@@ -67,15 +67,7 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   serveWorkers(store, part);
   const importModule = nativeImport();
   return {
-    take: (answers, packed) => {
-      store.takePacked(answers, packed);
-    },
-    takeRecords: (answers, records) => {
-      store.take(answers, records);
-    },
-    takeResource: (answer) => {
-      store.takeResource(answer);
-    },
+    ...feeding(store),
     load: (id) => (store.record(id)[1] === 'module' ? importModule(virtualUrl(id)) : internals._load(virtualPath(id), undefined, false)),
   };
 }

@@ -8,7 +8,7 @@ import { nativeAddon } from './failures.ts';
 import { idOfPath, isVirtualPath, masterPath, virtualPath } from './ids.ts';
 import { Linker } from './linker.ts';
 import { Store } from './store.ts';
-import { serveWorkers, startWith } from './workers.ts';
+import { feeding, serveWorkers, startWith } from './workers.ts';
 import type { WorkerImporter, WorkerStart } from './workers.ts';
 
 /**
@@ -35,15 +35,7 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   serveFiles(store);
   serveWorkers(store, part);
   return {
-    take: (answers, packed) => {
-      store.takePacked(answers, packed);
-    },
-    takeRecords: (answers, records) => {
-      store.take(answers, records);
-    },
-    takeResource: (answer) => {
-      store.takeResource(answer);
-    },
+    ...feeding(store),
     load: (id) => (store.record(id)[1] === 'module' ? linker.import(id) : internals._load(virtualPath(id), undefined, false)),
   };
 }

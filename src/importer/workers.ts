@@ -24,6 +24,21 @@ export interface WorkerImporter extends Importer {
   takeRecords(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void;
 }
 
+/** What fills the store is the same in every importer. */
+export function feeding(store: Store): Omit<WorkerImporter, 'load'> {
+  return {
+    take: (answers, packed) => {
+      store.takePacked(answers, packed);
+    },
+    takeRecords: (answers, records) => {
+      store.take(answers, records);
+    },
+    takeResource: (answer) => {
+      store.takeResource(answer);
+    },
+  };
+}
+
 /** What a thread sends down to a worker of its own. */
 type Delivery = { readonly answers: readonly ModuleAnswer[]; readonly records: readonly ModuleRecord[] } | { readonly resource: ResourceAnswer };
 
