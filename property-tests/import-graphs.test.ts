@@ -115,6 +115,7 @@ describe('graphs of modules', () => {
       ['a static import of what is not there', { 'main.cjs': `exports.run = () => import('./a.mjs');`, 'a.mjs': `import './absent.mjs';` }],
       ['a directory that is imported', { 'main.cjs': `exports.run = () => import('./a.mjs');`, 'a.mjs': `import './b';`, 'b/index.js': '' }],
       ['an import without its extension', { 'main.cjs': `exports.run = () => import('./a.mjs');`, 'a.mjs': `import './b';`, 'b.js': '' }],
+      ['a circle whose first module fails late', { 'main.cjs': `exports.run = () => import('./a.mjs').catch(() => import('./b.mjs'));`, 'a.mjs': `import './b.mjs'; await null; throw new TypeError('late');`, 'b.mjs': `import './a.mjs'; export default 1;` }],
       ['assignment to an import', { 'main.cjs': `exports.run = () => import('./a.mjs');`, 'a.mjs': `import { b } from './b.mjs'; b = 2;`, 'b.mjs': 'export let b = 1;' }],
       ['a read before the declaration', { 'main.cjs': `exports.run = () => import('./a.mjs');`, 'a.mjs': `import './b.mjs'; export const a = 1;`, 'b.mjs': `import { a } from './a.mjs'; export const b = a;` }],
     ];

@@ -33,6 +33,8 @@ interface EsModule {
   error: unknown;
   /** While it is evaluated: the first module of the circle that it is in, as an index. */
   circle: number;
+  /** The first module of the circle, once that is closed: what becomes of it becomes of all. */
+  root: EsModule | undefined;
   /** Settles when the first step of a module that awaits is done. */
   ready: Promise<unknown> | undefined;
   /** Settles when its asynchronous evaluation has. */
@@ -120,7 +122,7 @@ export class Linker {
     const record = this.#store.record(id);
     const link = record[6];
     if (record[1] !== 'module' || link === null) return this.#keep(id, commonJs(record));
-    const module: EsModule = { id, link, namespace: namespace(), dependencies: [], local: new Map(), steps: undefined, state: 'linking', error: undefined, circle: 0, ready: undefined, pending: undefined };
+    const module: EsModule = { id, link, namespace: namespace(), dependencies: [], local: new Map(), steps: undefined, state: 'linking', error: undefined, circle: 0, root: undefined, ready: undefined, pending: undefined };
     this.#modules.set(id, module);
     begun.push(module);
     for (const [specifier, , type] of link.imports) {
@@ -214,14 +216,15 @@ export class Linker {
 
   /** @param stack - modules that are under way, with those of circles that are not closed yet: they fail together */
   #evaluate(module: EsModule, stack: EsModule[]): Promise<void> | undefined {
-    switch (module.state) {
+    const { state, error: failure, pending } = module.root ?? module;
+    switch (state) {
       case 'failed':
-        throw module.error;
+        throw failure;
       case 'done':
       case 'evaluating':
         return undefined;
       case 'waiting':
-        return module.pending;
+        return pending;
       default:
     }
     module.state = 'evaluating';
@@ -238,8 +241,7 @@ export class Linker {
       }
       if (waits.length === 0 && !module.link.async) {
         void module.steps?.next();
-        // Of a circle, all are done when its first is.
-        if (module.circle === index) for (const one of stack.splice(index)) if (one.state === 'evaluating') one.state = 'done';
+        if (module.circle === index) close(stack.splice(index), module);
         return undefined;
       }
     } catch (error) {
@@ -247,7 +249,7 @@ export class Linker {
       throw error;
     }
     module.state = 'waiting';
-    if (module.circle === index) for (const one of stack.splice(index)) if (one.state === 'evaluating') one.state = 'done';
+    if (module.circle === index) close(stack.splice(index), module);
     // What awaits nothing itself begins at once, as far as it gets.
     const run = (): unknown => module.steps?.next();
     const ran = waits.length === 0 ? Promise.resolve(run()) : Promise.all(waits).then(run);
@@ -272,6 +274,14 @@ function closure(module: EsModule, seen: Set<EsModule>): Set<EsModule> {
   seen.add(module);
   for (const dependency of module.dependencies) if (dependency.module) closure(dependency.module, seen);
   return seen;
+}
+
+/** Of a circle, all are done when its first is, or wait with it (ECMA-262, [[CycleRoot]]). */
+function close(circle: readonly EsModule[], root: EsModule): void {
+  for (const one of circle) {
+    one.root = root;
+    if (one.state === 'evaluating') one.state = 'done';
+  }
 }
 
 function fail(module: EsModule, error: unknown): void {
