@@ -251,7 +251,11 @@ export class Linker {
     module.state = 'waiting';
     if (module.circle === index) close(stack.splice(index), module);
     // What awaits nothing itself begins at once, as far as it gets.
-    const run = (): unknown => module.steps?.next();
+    const run = (): unknown => {
+      // Meanwhile another of its circle may have failed, and then it is not run (AsyncModuleExecutionFulfilled).
+      if (module.state === 'failed') throw module.error;
+      return module.steps?.next();
+    };
     const ran = waits.length === 0 ? Promise.resolve(run()) : Promise.all(waits).then(run);
     module.pending = ran.then(
       () => {
