@@ -252,13 +252,14 @@ export class Linker {
     if (module.circle === index) close(stack.splice(index), module);
     // What awaits nothing itself begins at once, as far as it gets.
     const run = (): unknown => {
-      // Meanwhile another of its circle may have failed, and then it is not run (AsyncModuleExecutionFulfilled).
+      // Meanwhile another of its circle may have failed, and then it is not run, or has run in vain (AsyncModuleExecutionFulfilled).
       if (module.state === 'failed') throw module.error;
       return module.steps?.next();
     };
     const ran = waits.length === 0 ? Promise.resolve(run()) : Promise.all(waits).then(run);
     module.pending = ran.then(
       () => {
+        if (module.state === 'failed') throw module.error;
         module.state = 'done';
       },
       (error: unknown) => {
