@@ -8,7 +8,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { MasterOptions } from 'tendril';
 import type { ModuleAnswer, ModuleBatch, ModuleRecord, ResourceAnswer } from '../src/core/importer/records.ts';
 import { decodeValue } from '../src/core/wire/values.ts';
-import { splitRecords } from '../src/importer/batch.ts';
+import { unpackRecords } from '../src/importer/batch.ts';
 import { profileOf } from '../src/master/modules/importer-parts.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { remote, withFiles } from './support/application.ts';
@@ -138,7 +138,7 @@ function moduleAnswers(received: readonly Received[]): ModuleAnswer[] {
 function moduleRecords(received: readonly Received[]): ModuleRecord[] {
   return received.filter(({ handle }) => handle === 107).flatMap(({ payload }) => {
     const [, answers, packed] = decodeValue(payload) as ModuleBatch;
-    return answers === null || packed.length === 0 ? [] : splitRecords(inflateRawSync(packed));
+    return answers === null ? [] : unpackRecords(packed);
   });
 }
 

@@ -2,14 +2,13 @@ import { mkdtempSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { inflateRawSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { ModuleAnswer, ModuleBatch, ModuleRequest, ResourceAnswer } from '../src/core/importer/records.ts';
 import { hasParentAuthority } from '../src/core/mailbox/policy.ts';
 import { IS_DEAD } from '../src/core/wire/frame.ts';
 import { GET_MODULE, GET_RESOURCE, LOAD_MODULE, LOAD_RESOURCE } from '../src/core/wire/handles.ts';
 import { decodeValue } from '../src/core/wire/values.ts';
-import { splitRecords } from '../src/importer/batch.ts';
+import { unpackRecords } from '../src/importer/batch.ts';
 import { ModuleResponder } from '../src/master/modules/responder.ts';
 import { ModuleForwarder } from '../src/parent/modules/module-forwarder.ts';
 import { sendValue } from '../src/parent/modules/send.ts';
@@ -33,7 +32,7 @@ class Received {
           return;
         }
         this.answers.push(...answers);
-        if (packed.length > 0) for (const [id] of splitRecords(inflateRawSync(packed))) this.ids.push(id);
+        for (const [id] of unpackRecords(packed)) this.ids.push(id);
       },
     });
     node.router.addHandler(LOAD_RESOURCE, { policy: hasParentAuthority, deliver: ({ data, tail, replyTo }) => { if (replyTo !== IS_DEAD) this.resources.push(decodeValue(data, tail) as ResourceAnswer); } });

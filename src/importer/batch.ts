@@ -1,8 +1,11 @@
+import { inflateRawSync } from 'node:zlib';
 import type { ModuleLink, ModuleFormat, ModuleRecord, Target } from '../core/importer/records.ts';
 
 type Head = readonly [id: string, format: ModuleFormat, length: number, requires: Record<string, Target>, imports: Record<string, Target>, names: string[], link: ModuleLink | null];
 
 const PREFIX = 4;
+/** Bytes that one LOAD_MODULE may inflate to. */
+const MAX_BATCH_BYTES: number = 256 * 1024 * 1024;
 
 /**
  * Records in one piece, to be compressed: the length of a JSON text, that text, then the sources one after another. JSON,
@@ -17,9 +20,10 @@ export function joinRecords(records: readonly ModuleRecord[]): Buffer {
   return Buffer.concat([prefix, head, ...records.map(([, , source]) => source)]);
 }
 
-/** The other way round. The sources are views. */
-export function splitRecords(bytes: Buffer): ModuleRecord[] {
-  if (bytes.length === 0) return [];
+/** The records of a LOAD_MODULE: the other way round. The sources are views. */
+export function unpackRecords(packed: Uint8Array): ModuleRecord[] {
+  if (packed.length === 0) return [];
+  const bytes = inflateRawSync(packed, { maxOutputLength: MAX_BATCH_BYTES });
   let at = PREFIX + bytes.readUInt32BE(0);
   const heads = JSON.parse(bytes.toString('utf8', PREFIX, at)) as Head[];
   return heads.map(([id, format, length, requires, imports, names, link]) => {

@@ -1,9 +1,8 @@
 import { isBuiltin } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { inflateRawSync } from 'node:zlib';
 import type { ImporterHost } from '../core/importer/importer.ts';
 import type { ModuleAnswer, ModuleRecord, Profile, RequestKind, ResourceAnswer, ResourceOperation, Target } from '../core/importer/records.ts';
-import { splitRecords } from './batch.ts';
+import { unpackRecords } from './batch.ts';
 import { nativeAddon, notFound } from './failures.ts';
 import { LIBRARY_ID, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
 import { completeLibrary } from './library.ts';
@@ -14,8 +13,6 @@ const GET_MODULE = 100;
 const GET_RESOURCE = 112;
 /** Bytes of files beside modules that are kept; more is asked for again. */
 const MAX_KEPT_RESOURCES: number = 32 * 1024 * 1024;
-/** Bytes that one LOAD_MODULE may inflate to. */
-const MAX_BATCH_BYTES: number = 256 * 1024 * 1024;
 /** Characters of a specifier or path that a master reads. */
 const MAX_NAME = 4096;
 
@@ -42,7 +39,7 @@ export class Store {
 
   /** Takes the answers and the packed records of a LOAD_MODULE. */
   takePacked(answers: readonly ModuleAnswer[], packed: Uint8Array): void {
-    this.take(answers, packed.length === 0 ? [] : splitRecords(inflateRawSync(packed, { maxOutputLength: MAX_BATCH_BYTES })));
+    this.take(answers, unpackRecords(packed));
   }
 
   /** Takes answers and records. What is there already stays: a module is evaluated once. */

@@ -1,10 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { inflateRawSync } from 'node:zlib';
 import type { ModuleBatch } from '../../src/core/importer/records.ts';
 import { decodeValue } from '../../src/core/wire/values.ts';
 import { LOAD_MODULE } from '../../src/core/wire/handles.ts';
-import { splitRecords } from '../../src/importer/batch.ts';
+import { unpackRecords } from '../../src/importer/batch.ts';
 
 /**
  * Runs Node in its place, and writes down what that is sent before it gets it. Where there is a file `mute`, only SHUTDOWN
@@ -95,5 +94,5 @@ export function moduleIds(frame: TappedFrame): string[] {
   if (frame.handle !== LOAD_MODULE) return [];
   const [, answers, packed] = decodeValue(frame.payload) as ModuleBatch;
   // Without answers it is the importer itself.
-  return answers === null || packed.length === 0 ? [] : splitRecords(inflateRawSync(packed)).map(([id]) => id);
+  return answers === null ? [] : unpackRecords(packed).map(([id]) => id);
 }

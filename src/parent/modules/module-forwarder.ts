@@ -1,4 +1,3 @@
-import { inflateRawSync } from 'node:zlib';
 import { DecodeError } from '../../core/errors.ts';
 import type { ForwardRequest, ModuleAnswer, ModuleBatch, ModuleRecord, ModuleRequest, Profile, ResourceAnswer, ResourceRequest, Target } from '../../core/importer/records.ts';
 import { hasParentAuthority, isImmediateChild } from '../../core/mailbox/policy.ts';
@@ -7,14 +6,12 @@ import { IS_DEAD } from '../../core/wire/frame.ts';
 import type { Message } from '../../core/wire/frame.ts';
 import { FORWARD_MODULE, GET_MODULE, GET_RESOURCE, LOAD_MODULE, LOAD_RESOURCE } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
-import { splitRecords } from '../../importer/batch.ts';
+import { unpackRecords } from '../../importer/batch.ts';
 import { closure } from './closure.ts';
 import { Packer } from './packs.ts';
 import { IMPORTER, sendImporter, sendModules, sendValue } from './send.ts';
 import { SentModules } from './sent.ts';
 
-/** Bytes that one LOAD_MODULE may inflate to, as in every child. */
-const MAX_BATCH_BYTES: number = 256 * 1024 * 1024;
 /** Requests that may wait for the parent. */
 const MAX_WAITING = 10_000;
 /** Bytes of files beside modules that are kept for the next child. */
@@ -61,8 +58,7 @@ export class ModuleForwarder {
       this.#importers.set(profile, packed);
       return;
     }
-    const records = packed.length === 0 ? [] : splitRecords(inflateRawSync(packed, { maxOutputLength: MAX_BATCH_BYTES }));
-    for (const record of records) this.#records.set(`${profile} ${record[0]}`, record);
+    for (const record of unpackRecords(packed)) this.#records.set(`${profile} ${record[0]}`, record);
     for (const answer of answers) this.#settle(profile, answer);
   }
 
