@@ -1,12 +1,13 @@
 export { Master } from './master/master.ts';
-export type { ContextOptions, MasterOptions } from './master/master.ts';
+export type { MasterOptions } from './master/master.ts';
+export type { ContextOptions } from './parent/context-options.ts';
 export type { ModuleStats } from './master/modules/client.ts';
 export type { SourceModifier } from './master/modules/module-graph.ts';
 export type { ModuleOptions } from './master/modules/options.ts';
 export { ModuleResponder } from './master/modules/responder.ts';
 export type { Logger, LogRecord } from './master/log-sink.ts';
 export { ConnectedContext } from './parent/connected-context.ts';
-export type { Closed } from './parent/connected-context.ts';
+export type { Closed } from './parent/connection/connection.ts';
 export type { LocalOptions } from './parent/connection/local.ts';
 export type { KeyboardInteractive, KeyboardInteractiveRequest, SshOptions } from './parent/connection/ssh/options.ts';
 export { ConnectError } from './parent/connection/connect-error.ts';

@@ -9,7 +9,7 @@ import type { MasterOptions } from 'tendril';
 import type { ModuleAnswer, ModuleBatch, ModuleRecord, ResourceAnswer } from '../src/core/importer/records.ts';
 import { decodeValue } from '../src/core/wire/values.ts';
 import { unpackRecords } from '../src/importer/batch.ts';
-import { profileOf } from '../src/master/modules/importer-parts.ts';
+import { profileOf } from '../src/parent/modules/profile.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { remote, withFiles } from './support/application.ts';
 import type { Files } from './support/application.ts';

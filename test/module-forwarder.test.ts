@@ -87,7 +87,7 @@ describe('modules over several hops (REFERENCE 1.2)', () => {
   });
 
   it('pushes a closure through an intermediate ahead of a call, dependencies first', () => {
-    new ModuleForwarder(node(1).router);
+    new ModuleForwarder(node(1).router, 'rendered');
     const two = new Received(node(2));
     responder.prepare({ id: 2, name: 'two', nodeVersion: OLD }, { module: id('a.cjs'), className: null, name: 'x' });
     tree.broker.run();
@@ -96,8 +96,8 @@ describe('modules over several hops (REFERENCE 1.2)', () => {
   });
 
   it('sends each module over each link once, to however many contexts below', () => {
-    new ModuleForwarder(node(1).router);
-    new ModuleForwarder(node(3).router);
+    new ModuleForwarder(node(1).router, 'rendered');
+    new ModuleForwarder(node(3).router, 'rendered');
     const received = [2, 4].map((number) => new Received(node(number)));
     for (const number of [2, 4, 2, 4]) responder.prepare({ id: number, name: 'x', nodeVersion: OLD }, { module: id('a.cjs'), className: null, name: 'x' });
     tree.broker.run();
@@ -107,7 +107,7 @@ describe('modules over several hops (REFERENCE 1.2)', () => {
   });
 
   it('answers what an intermediate has had from there, and asks above for the rest, once for all who ask', () => {
-    new ModuleForwarder(node(1).router);
+    new ModuleForwarder(node(1).router, 'rendered');
     const [two, three] = [new Received(node(2)), new Received(node(3))];
     responder.prepare({ id: 2, name: 'two', nodeVersion: OLD }, { module: id('a.cjs'), className: null, name: 'x' });
     responder.prepare({ id: 3, name: 'three', nodeVersion: OLD }, { module: id('a.cjs'), className: null, name: 'x' });
@@ -134,7 +134,7 @@ describe('modules over several hops (REFERENCE 1.2)', () => {
   });
 
   it('serves contexts of another version of Node than its own', () => {
-    new ModuleForwarder(node(1).router);
+    new ModuleForwarder(node(1).router, 'rendered');
     const [two, three] = [new Received(node(2)), new Received(node(3))];
     responder.prepare({ id: 2, name: 'two', nodeVersion: OLD }, { module: id('c.cjs'), className: null, name: 'x' });
     responder.prepare({ id: 3, name: 'three', nodeVersion: 'v24.1.0' }, { module: id('c.cjs'), className: null, name: 'x' });
@@ -144,7 +144,7 @@ describe('modules over several hops (REFERENCE 1.2)', () => {
   });
 
   it('forwards files beside modules and keeps them, and nothing from outside', async () => {
-    new ModuleForwarder(node(1).router);
+    new ModuleForwarder(node(1).router, 'rendered');
     const [two, three] = [new Received(node(2)), new Received(node(3))];
     responder.prepare({ id: 2, name: 'two', nodeVersion: OLD }, { module: id('c.cjs'), className: null, name: 'x' });
     tree.broker.run();
@@ -167,7 +167,7 @@ describe('modules over several hops (REFERENCE 1.2)', () => {
   });
 
   it('gives nothing for a request in the name of another, or of a wrong shape', () => {
-    new ModuleForwarder(node(1).router);
+    new ModuleForwarder(node(1).router, 'rendered');
     const two = new Received(node(2));
     node(2).inject(node(1), { dstId: 1, srcId: 3, handle: GET_MODULE, replyTo: 0, data: Buffer.from([0x80]) });
     for (const request of [[], ['rendered', 'eval', '', ''], ['other', 'id', '', ''], ['rendered', 'id', '', 5], 'text', ['rendered', 'id', '', 'x'.repeat(5000)]]) sendValue(node(2).router, 1, GET_MODULE, request);
@@ -179,7 +179,7 @@ describe('modules over several hops (REFERENCE 1.2)', () => {
   });
 
   it('drops modules for a context that is gone (REFERENCE 175)', () => {
-    new ModuleForwarder(node(1).router);
+    new ModuleForwarder(node(1).router, 'rendered');
     new Received(node(2));
     node(2).die();
     tree.broker.run();

@@ -1,5 +1,6 @@
 // Builds dist/core.deflate, what a child boots with: src/core bundled, minified and compressed, and checks its size.
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import zopfli from '@gfx/zopfli';
@@ -31,7 +32,8 @@ const source = outputFiles[0].text;
 const wrapped = `(function(require,core,thread){var module={exports:{}},exports=module.exports;${source};if(thread!==null)module.exports.run(core,thread)})`;
 // zopfli: 3.4 % smaller than the best of zlib, in half a second here, and inflated as fast. Compiled to WebAssembly, so that
 // its output is the same on every platform and version of Node.
-const compressed = Buffer.from(await promisify(zopfli.deflate)(Buffer.from(wrapped), { numiterations: 15, blocksplitting: true, blocksplittingmax: 30 }));
+const zopfliOf = async (text) => Buffer.from(await promisify(zopfli.deflate)(Buffer.from(text), { numiterations: 15, blocksplitting: true, blocksplittingmax: 30 }));
+const compressed = await zopfliOf(wrapped);
 mkdirSync(`${root}dist`, { recursive: true });
 
 // The importers, which the master sends ahead of the first module: bodies of functions of `require` and `host`.
@@ -52,6 +54,44 @@ for (const profile of ['native', 'rendered']) {
   const text = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};return module.exports.start(host,arguments.callee.toString())`;
   writeFileSync(`${root}dist/importer-${profile}.js`, text);
   console.log(`importer, ${profile}: ${text.length} bytes minified, ${deflateRaw(Buffer.from(text), { level: 9 }).length} bytes compressed`);
+}
+// The parts of the library for contexts with children of their own: bodies of functions of `require`, `host` and `packed`.
+// What the core has in it they take from their host.
+const SHARED = /\/core\/(?:routing\/stream|wire\/values)\.ts$/;
+const fromHost = {
+  name: 'from-host',
+  setup(builder) {
+    builder.onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ path, resolveDir }) => (SHARED.test(resolve(resolveDir, path)) ? { path, namespace: 'host' } : undefined));
+    builder.onLoad({ filter: /.*/, namespace: 'host' }, () => ({ contents: 'module.exports=host' }));
+    // Optional native parts of ssh2, without which it works.
+    builder.onResolve({ filter: /\.node$|^cpu-features$/ }, ({ path }) => ({ path, external: true }));
+    // And what a client that runs one command has no use for: 78 KB.
+    builder.onResolve({ filter: /^\.\/(?:server|keygen|http-agents|protocol\/SFTP)\.js$/ }, ({ path, importer }) => (/\/ssh2\/lib\/(?:index|client)\.js$/.test(importer) ? { path, namespace: 'left-out' } : undefined));
+    builder.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports={}' }));
+  },
+};
+for (const [name, entry] of [['parent', 'broker-part'], ['ssh', 'ssh-part']]) {
+  const part = await build({
+    absWorkingDir: root,
+    entryPoints: [`src/parent/via/${entry}.ts`],
+    bundle: true,
+    write: false,
+    minify: true,
+    platform: name === 'ssh' ? 'node' : 'neutral',
+    conditions: ['es2015', 'import'],
+    mainFields: ['module', 'main'],
+    alias: { rxjs: `${root}node_modules/rxjs/dist/esm/index.js` },
+    external: ['node:*'],
+    format: 'cjs',
+    target: 'node20',
+    charset: 'ascii',
+    legalComments: 'none',
+    plugins: [fromHost],
+  });
+  const text = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};module.exports.start(host,packed)`;
+  const packed = await zopfliOf(text);
+  writeFileSync(`${root}dist/part-${name}.deflate`, packed);
+  console.log(`part, ${name}: ${text.length} bytes minified, ${packed.length} bytes compressed`);
 }
 writeFileSync(`${root}dist/core.deflate`, compressed);
 console.log(`core: ${wrapped.length} bytes minified, ${compressed.length} bytes compressed (budget ${BUDGET})`);

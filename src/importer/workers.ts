@@ -3,11 +3,13 @@ import { fileURLToPath } from 'node:url';
 import workers from 'node:worker_threads';
 import type { MessagePort, Worker, WorkerOptions } from 'node:worker_threads';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
-import type { ModuleAnswer, ModulePolicyConfig, ModuleRecord, ModuleRequest, ResourceAnswer, ResourceRequest } from '../core/importer/records.ts';
+import type { ModuleAnswer, ModuleBatch, ModulePolicyConfig, ModuleRecord, ModuleRequest, ResourceAnswer, ResourceRequest } from '../core/importer/records.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualUrl } from './ids.ts';
 import type { Store } from './store.ts';
 
 const GET_MODULE = 100;
+const LOAD_MODULE = 107;
+const LOAD_RESOURCE = 113;
 
 /** What a worker is started with: the importer, the modules that its first one leads to, and a way to ask for more. */
 export interface WorkerStart {
@@ -21,14 +23,18 @@ export interface WorkerStart {
 
 /** An importer that takes records as they are, too: between threads nothing is packed. */
 export interface WorkerImporter extends Importer {
+  takeResource(answer: ResourceAnswer): void;
   takeRecords(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void;
 }
 
 /** What fills the store is the same in every importer. */
 export function feeding(store: Store): Omit<WorkerImporter, 'load'> {
   return {
-    take: (answers, packed) => {
-      store.takePacked(answers, packed);
+    take: (handle, value) => {
+      if (handle === LOAD_MODULE) {
+        const [, answers, packed] = value as ModuleBatch;
+        store.takePacked(answers ?? [], packed);
+      } else if (handle === LOAD_RESOURCE) store.takeResource(value as ResourceAnswer);
     },
     takeRecords: (answers, records) => {
       store.take(answers, records);

@@ -1,5 +1,4 @@
-import { hostname, userInfo } from 'node:os';
-import { defer } from 'rxjs';
+import { EMPTY, defer } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { NodeBroker } from '../core/broker/node-broker.ts';
 import type { Broker } from '../core/broker/broker.ts';
@@ -16,16 +15,23 @@ import { DEFAULT_GRACE_MS } from '../core/shutdown.ts';
 import { traceTo } from '../core/log/trace.ts';
 import { DEFAULT_MAX_MESSAGE_SIZE, IS_DEAD } from '../core/wire/frame.ts';
 import type { Message } from '../core/wire/frame.ts';
-import { FORWARD_LOG, PROFILE } from '../core/wire/handles.ts';
+import { FORWARD_LOG } from '../core/wire/handles.ts';
 import { decodeValue } from '../core/wire/values.ts';
-import { ConnectedContext } from '../parent/connected-context.ts';
-import { firstStage, safeTitle } from '../parent/bootstrap/first-stage.ts';
+import { firstStage } from '../parent/bootstrap/first-stage.ts';
 import { codeCache, compressedCore } from '../parent/bootstrap/payload.ts';
-import { openLocal } from '../parent/connection/local.ts';
+import type { ConnectedContext } from '../parent/connected-context.ts';
+import type { Connection, ConnectionListener } from '../parent/connection/connection.ts';
+import { DirectConnection } from '../parent/connection/direct-connection.ts';
 import type { LocalOptions } from '../parent/connection/local.ts';
-import type { FirstStage, Transport } from '../parent/connection/transport.ts';
+import { METHODS } from '../parent/connection/methods.ts';
+import type { OpenMethod } from '../parent/connection/methods.ts';
 import { openSsh } from '../parent/connection/ssh/ssh.ts';
 import type { SshOptions } from '../parent/connection/ssh/options.ts';
+import { ContextFactory } from '../parent/context-factory.ts';
+import type { ContextSpec } from '../parent/context-factory.ts';
+import type { ContextOptions } from '../parent/context-options.ts';
+import { forward } from '../parent/via/connector.ts';
+import { PartLedger } from '../parent/via/part-ledger.ts';
 import { IdAllocator } from './id-allocator.ts';
 import { LogSink } from './log-sink.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
@@ -35,6 +41,7 @@ import { policyConfig } from './modules/options.ts';
 import type { ModuleOptions } from './modules/options.ts';
 import { openModule } from './modules/remote-module.ts';
 import { ModuleResponder } from './modules/responder.ts';
+import { partFile } from './part-files.ts';
 import { RateLimit } from '../core/log/rate-limit.ts';
 
 /** Options of a master. */
@@ -60,26 +67,10 @@ export interface MasterOptions {
   readonly broker?: Broker;
 }
 
-/** Options of every connection method. */
-export interface ContextOptions {
-  /** Name for logs and errors. Default: made from the method and its target. */
-  readonly name?: string;
-  /** Process title there. Default `tendril:<name>`. */
-  readonly title?: string;
-  /** Milliseconds from the start of the process there until its core runs. Default 30000. */
-  readonly bootTimeoutMs?: number;
-  /** Log level of this context. Default: the master's. */
-  readonly logLevel?: LogLevel;
-  /**
-   * Takes the CPU profile of the context's main thread when it shuts down in order: the text of a `.cpuprofile` file,
-   * which Chrome's and VS Code's tools open. Profiling begins with the core. Default: none.
-   */
-  readonly onProfile?: (profile: string) => void;
-}
-
 const MAX_LOG_TEXT = 128 * 1024;
-const DEFAULT_BOOT_TIMEOUT_MS = 30_000;
 const NO_CACHE = new Uint8Array(0);
+/** Here ssh2 is the package that the user has installed. */
+const ALL_METHODS: ReadonlyMap<string, OpenMethod> = new Map([...METHODS, ['ssh', openSsh as unknown as OpenMethod]]);
 
 /** The root of a tree: makes contexts, takes their logs, sends them modules. */
 export class Master implements AsyncDisposable {
@@ -91,7 +82,7 @@ export class Master implements AsyncDisposable {
   readonly logs: Observable<LogRecord>;
   readonly #options: MasterOptions;
   readonly #ids = new IdAllocator();
-  readonly #contexts = new Map<number, ConnectedContext>();
+  readonly #factory: ContextFactory;
   readonly #scope: ContextScope;
   readonly #sink: LogSink;
   /** Sends modules to children: push some ahead with {@link ModuleResponder.forward}, change them, or look at {@link Master.stats}. */
@@ -111,7 +102,7 @@ export class Master implements AsyncDisposable {
     this.router = new Router(this.broker, { id: 0, parentIds: [], maxMessageSize: options.maxMessageSize ?? DEFAULT_MAX_MESSAGE_SIZE });
     this.#scope = {
       router: this.router,
-      reviver: createReviver(this.router, (id, name) => (id === 0 ? this.self : (this.#contexts.get(id) ?? new Context(this.#scope, id, name)))),
+      reviver: createReviver(this.router, (id, name) => (id === 0 ? this.self : (this.#factory.get(id) ?? new Context(this.#scope, id, name)))),
       find: findFunction,
       callers: callersOf,
       open: openModule,
@@ -122,7 +113,29 @@ export class Master implements AsyncDisposable {
       process.emitWarning(`${where} failed: ${String(error)}`, 'TendrilWarning');
     });
     this.logs = this.#sink.records;
-    this.responder = new ModuleResponder(this.router, options.modules ?? {}, (id) => this.#contexts.get(id), (level, message) => {
+    const ledger = new PartLedger(this.router, partFile);
+    this.#factory = new ContextFactory({
+      scope: this.#scope,
+      logLevel: this.#sink.level,
+      via: undefined,
+      allocateId: () => this.#ids.allocate(),
+      releaseId: (id) => {
+        this.responder.forget(id);
+        this.#ids.release(id);
+      },
+      direct: (spec, listener) => this.#direct(spec, listener),
+      route: (id) => this.router.table.get(id),
+      send: (hopId, request) => {
+        forward(this.router, ledger, hopId, request);
+      },
+      prepare: (context, ref) => {
+        this.responder.prepare(context, ref);
+      },
+      onOutput: ({ id, name }, stream, line) => {
+        this.#sink.write({ level: 'info', message: line, logger: `tendril.ctx.${name}`, context: name, contextId: id, stream });
+      },
+    });
+    this.responder = new ModuleResponder(this.router, options.modules ?? {}, (id) => this.#factory.get(id), (level, message) => {
       if (level === 'debug' || this.#dropLog.admits(this.broker.now())) this.#own(level, message);
     });
     this.router.addHandler(FORWARD_LOG, { policy: anyContext, deliver: (message) => { this.#onLog(message); } });
@@ -131,7 +144,7 @@ export class Master implements AsyncDisposable {
 
   /** The contexts that this master has made and that are not closed, in the order of their making. */
   get contexts(): readonly ConnectedContext[] {
-    return [...this.#contexts.values()];
+    return this.#factory.contexts;
   }
 
   /** What each context has asked for and got, by its ID. Contexts that have called nothing but builtins are not in it. */
@@ -146,13 +159,12 @@ export class Master implements AsyncDisposable {
 
   /** Starts a child on this machine. */
   local(options: LocalOptions & ContextOptions = {}): ConnectedContext {
-    return this.#connect(options, `local.${String(process.pid)}`, true, (_stage, title) => openLocal({ ...options, title }, _stage, this.broker));
+    return this.#make('local', options, `local.${String(process.pid)}`);
   }
 
   /** Starts a child over ssh. Needs the package `ssh2`. */
   ssh(options: SshOptions & ContextOptions & { readonly nodePath?: string | readonly string[] }): ConnectedContext {
-    const name = `ssh.${options.username === undefined ? '' : `${options.username}@`}${options.host}`;
-    return this.#connect(options, name, false, (stage) => openSsh(options, stage, this.broker));
+    return this.#make('ssh', options, `ssh.${options.username === undefined ? '' : `${options.username}@`}${options.host}`);
   }
 
   /** Ends all contexts in order, then this master. Resolves when nothing is left; never rejects. */
@@ -170,63 +182,49 @@ export class Master implements AsyncDisposable {
     return this.shutdown();
   }
 
-  #connect(options: ContextOptions & { readonly nodePath?: string | readonly string[] }, defaultName: string, eager: boolean, open: (stage: FirstStage, title: string) => Observable<Transport>): ConnectedContext {
+  #make(method: string, options: ContextOptions & object, defaultName: string): ConnectedContext {
     if (this.#stopping) throw new ShutdownError('this master');
-    const id = this.#ids.allocate();
-    const name = options.name ?? `${defaultName}.${String(id)}`;
-    const title = safeTitle(options.title ?? `tendril:${name} (from ${userName()}@${hostname()}:${String(process.pid)})`);
+    return this.#factory.make(method, options, defaultName);
+  }
+
+  /** A child of this very process. */
+  #direct({ id, name, title, method, options, logLevel, profile, bootTimeoutMs }: ContextSpec, listener: ConnectionListener): Connection {
+    const open = ALL_METHODS.get(method);
+    const nodePath = options['nodePath'] as string | readonly string[] | undefined;
+    const eager = method === 'local';
     const config: ChildConfig = {
       id,
       parentIds: [0],
       name,
-      logLevel: options.logLevel ?? this.#sink.level,
+      logLevel,
       maxMessageSize: this.router.maxMessageSize,
       graceMs: this.#options.graceMs ?? DEFAULT_GRACE_MS,
       readBufferSize: this.#options.readBufferSize ?? DEFAULT_READ_BUFFER_SIZE,
       trace: this.#trace,
-      profile: options.onProfile !== undefined,
+      profile,
       modules: policyConfig(this.#options.modules ?? {}),
     };
-    const context = new ConnectedContext(this.#scope, {
-      config,
-      core: compressedCore(),
-      // Made while the child starts, so that it costs no time, and only for the Node that we run ourselves.
-      codeCache: () => (eager && options.nodePath === undefined ? codeCache() : NO_CACHE),
-      eager,
-      bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
-      // Mistakes in options fail the connection, as everything else that goes wrong with it.
-      open: defer(() => open(firstStage(title, options.nodePath), title)),
-      onOutput: (stream, line) => {
-        this.#sink.write({ level: 'info', message: line, logger: `tendril.ctx.${name}`, context: name, contextId: id, stream });
+    const connection = new DirectConnection(
+      this.router,
+      {
+        config,
+        core: compressedCore(),
+        // Made while the child starts, so that it costs no time, and only for the Node that we run ourselves.
+        codeCache: () => (eager && nodePath === undefined ? codeCache() : NO_CACHE),
+        eager,
+        bootTimeoutMs,
+        // Mistakes in options fail the connection, as everything else that goes wrong with it.
+        open: defer(() => open?.({ ...options, title }, firstStage(title, nodePath), this.broker) ?? EMPTY),
       },
-      prepare: (connected, ref) => {
-        this.responder.prepare(connected, ref);
-      },
-    });
-    this.#contexts.set(id, context);
-    if (options.onProfile) this.#takeProfile(context, options.onProfile);
-    context.closed.subscribe(() => {
-      this.#contexts.delete(id);
-      this.responder.forget(id);
-      this.#ids.release(id);
-    });
-    return context;
-  }
-
-  /** A profile is one text on a handle of its own, sent by the context that it is of. */
-  #takeProfile(context: ConnectedContext, take: (profile: string) => void): void {
-    this.router.addConversation(context.id, PROFILE, {
-      deliver: (message) => {
-        this.router.removeConversation(context.id, PROFILE);
-        const profile = message.replyTo === IS_DEAD ? undefined : decodeValue(message.data, message.tail);
-        if (typeof profile === 'string') take(profile);
-      },
-    });
+      listener,
+    );
+    connection.start();
+    return connection;
   }
 
   #onLog(message: Message): void {
     if (message.replyTo === IS_DEAD) return;
-    const name = this.#contexts.get(message.srcId)?.name ?? `context ${String(message.srcId)}`;
+    const name = this.#factory.get(message.srcId)?.name ?? `context ${String(message.srcId)}`;
     let content: unknown;
     try {
       content = decodeValue(message.data, message.tail);
@@ -277,12 +275,3 @@ function traceFromEnvironment(): TraceLevel {
   const value = process.env['TENDRIL_TRACE'];
   return value === 'events' || value === 'io' ? value : 'off';
 }
-
-function userName(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return 'uid';
-  }
-}
-

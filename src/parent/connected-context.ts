@@ -1,6 +1,5 @@
-import { AsyncSubject, ReplaySubject, Subscription, concat, finalize, firstValueFrom, tap } from 'rxjs';
+import { AsyncSubject, firstValueFrom } from 'rxjs';
 import type { Observable } from 'rxjs';
-import type { ChildConfig } from '../core/config.ts';
 import { Context } from '../core/context.ts';
 import type { ContextScope } from '../core/context.ts';
 import { ChannelError, ShutdownError } from '../core/errors.ts';
@@ -8,35 +7,17 @@ import type { CallTarget } from '../core/call/invoke.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
 import { guarded } from '../core/mailbox/guarded-observable.ts';
 import type { Mailbox, MailboxOptions } from '../core/mailbox/mailbox.ts';
-import { Stream } from '../core/routing/stream.ts';
-import { KILL_AFTER_MS } from '../core/shutdown.ts';
-import { LineSplitter } from '../core/stdio/lines.ts';
-import { SHUTDOWN } from '../core/wire/handles.ts';
-import { bootstrapParts } from './bootstrap/payload.ts';
-import { handshake } from './bootstrap/handshake.ts';
-import type { Booted } from './bootstrap/handshake.ts';
-import { ConnectError } from './connection/connect-error.ts';
-import type { ExitStatus, OutputChunk, Transport } from './connection/transport.ts';
+import type { Closed, Connection, ConnectionListener } from './connection/connection.ts';
+import type { OutputChunk } from './connection/transport.ts';
 
-/** How a context came to its end. */
-export interface Closed {
-  /** `shutdown`: as asked. `failed`: it never connected. `lost`: it or the way to it ended by itself. */
-  readonly reason: 'shutdown' | 'failed' | 'lost';
-  /** The ConnectError, or what broke the link. */
-  readonly error?: Error;
-  /** How its process ended, where that is known. */
-  readonly exit?: ExitStatus;
-}
-
-/** What connecting a context takes. */
-export interface ConnectPlan {
-  readonly open: Observable<Transport>;
-  readonly config: ChildConfig;
-  readonly core: Uint8Array;
-  /** V8's code cache of the core, or nothing; asked for when the process has been started. */
-  readonly codeCache: () => Uint8Array;
-  readonly eager: boolean;
-  readonly bootTimeoutMs: number;
+/** What a context is made of. */
+export interface ContextPlan {
+  readonly id: number;
+  readonly name: string;
+  /** The context by way of which it is reached; undefined for a child of this process. */
+  readonly via: Context | undefined;
+  /** Begins to connect. `stopping` tells whether this context, or one on the way to it, has been told to shut down. */
+  connect(listener: ConnectionListener, stopping: () => boolean): Connection;
   /** Takes a line of raw output. */
   onOutput(stream: OutputChunk['stream'], line: string): void;
   /** Sends the module of a function ahead of a call. */
@@ -51,42 +32,42 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   readonly connected: Observable<this>;
   /** Emits once, when nothing of the context is left; then completes. Replays, never errors. */
   readonly closed: Observable<Closed>;
+  /** The context by way of which it was made: the `via` of its options. Undefined for a child of this process. */
+  readonly via: Context | undefined;
   /** Version of Node in the context, such as `v20.20.2`; empty until it is connected. */
   nodeVersion = '';
-  readonly #scope: ContextScope;
-  readonly #plan: ConnectPlan;
-  readonly #stream: Stream;
+  readonly #plan: ContextPlan;
+  readonly #connection: Connection;
   readonly #connected = new AsyncSubject<this>();
-  readonly #closed = new ReplaySubject<Closed>(1);
-  readonly #connecting = new Subscription();
-  #transport: Transport | undefined;
   #stopping = false;
   #failure: Error | undefined;
 
   /** @internal */
-  constructor(scope: ContextScope, plan: ConnectPlan) {
-    super(scope, plan.config.id, plan.config.name);
-    const { router } = scope;
-    this.#scope = scope;
+  constructor(scope: ContextScope, plan: ContextPlan) {
+    super(scope, plan.id, plan.name);
+    const { report } = scope.router.broker;
     this.#plan = plan;
-    const { report } = router.broker;
+    this.via = plan.via;
+    this.#connection = plan.connect({
+      onOutput: (stream, line) => {
+        plan.onOutput(stream, line);
+      },
+      onEnding: (reason, error) => {
+        this.#onEnding(reason, error);
+      },
+    }, () => this.stopping);
     this.connected = guarded(this.#connected, report, `subscriber of ${this.name}.connected`);
-    this.closed = guarded(this.#closed, report, `subscriber of ${this.name}.closed`);
-    this.#stream = new Stream(router.broker, this.id, router.maxMessageSize);
-    router.table.add(this.id, this.#stream);
-    // Before the router hears of it: at an orderly end conversations complete, where the router would fail them.
-    this.#stream.closed.subscribe((error) => {
-      this.#streamClosed(error);
-    });
-    router.add(this.#stream);
-    this.#connecting.add(plan.open.subscribe({
-      next: (transport) => {
-        this.#boot(transport);
+    this.closed = guarded(this.#connection.closed, report, `subscriber of ${this.name}.closed`);
+    this.#connection.booted.subscribe({
+      next: (nodeVersion) => {
+        this.nodeVersion = nodeVersion;
+        this.#connected.next(this);
+        this.#connected.complete();
       },
       error: (error: unknown) => {
-        this.#fail(error as Error);
+        this.#connected.error(error);
       },
-    }));
+    });
   }
 
   override handle<T>(number?: number, options?: MailboxOptions): Mailbox<T> {
@@ -98,38 +79,39 @@ export class ConnectedContext extends Context implements AsyncDisposable {
 
   /** Bytes queued for the context but not taken by the operating system yet. */
   get pendingBytes(): number {
-    return this.#stream.pendingBytes;
+    return this.#connection.stream.pendingBytes;
   }
 
   /**
-   * Ends the context in order: its calls are cancelled, its logs and output arrive, its process ends. By force when that
-   * takes longer than the grace. Resolves when nothing is left; never rejects.
+   * Ends the context in order: its calls are cancelled, its logs and output arrive, its own children end, its process
+   * ends. By force when that takes longer than the grace. Resolves when nothing is left; never rejects.
    */
   async shutdown(): Promise<void> {
     if (!this.#stopping) {
       this.#stopping = true;
-      const { router } = this.#scope;
-      if (this.#stream.opened) {
-        router.send({ dstId: this.id, srcId: router.id, handle: SHUTDOWN, replyTo: 0, data: Buffer.alloc(0) });
-        // The child keeps to the grace by itself; this is for one that does not.
-        const force = router.broker.after(this.#plan.config.graceMs + KILL_AFTER_MS, () => {
-          this.#stream.disconnect();
-        });
-        this.#stream.closed.subscribe(() => {
-          force.unsubscribe();
-        });
-      } else this.#fail(new ConnectError('CANCELLED', `the connection of ${this.name} was cancelled by a shutdown`, { phase: 'transport' }));
+      this.#connection.shutdown();
     }
-    await firstValueFrom(this.#closed);
+    await firstValueFrom(this.#connection.closed);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdown();
   }
 
+  /** Whether it has been told to shut down, itself or with a context on the way to it. @internal */
+  get stopping(): boolean {
+    return this.#stopping || (this.via instanceof ConnectedContext && this.via.stopping);
+  }
+
+  /** Whether it has ended, or never came to be. @internal */
+  get gone(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** @internal */
   protected override target(): CallTarget {
-    const ready = (): boolean => this.#stream.opened && !this.#stopping && this.#failure === undefined;
+    const { stream } = this.#connection;
+    const ready = (): boolean => stream.opened && !this.#stopping && this.#failure === undefined;
     return {
       get ready() {
         return ready();
@@ -141,7 +123,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
         if (this.#failure) fail(this.#failure);
         else if (this.#stopping) fail(new ShutdownError(`context ${this.name}`));
         else if (ready()) go();
-        else return this.#stream.whenOpen(go, fail);
+        else return stream.whenOpen(go, fail);
         return undefined;
       },
       prepare: (ref) => {
@@ -150,82 +132,9 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     };
   }
 
-  #boot(transport: Transport): void {
-    this.#transport = transport;
-    this.#watchOutput(transport);
-    const { core, codeCache, config, eager, bootTimeoutMs } = this.#plan;
-    const booting = handshake(transport, { parts: bootstrapParts(core, codeCache(), config), eager, timeoutMs: bootTimeoutMs }, this.#scope.router.broker).subscribe({
-      next: (booted) => {
-        this.#open(transport, booted);
-      },
-      error: (error: unknown) => {
-        this.#fail(error as Error);
-      },
-    });
-    this.#connecting.add(booting);
-  }
-
-  #open(transport: Transport, booted: Booted): void {
-    this.nodeVersion = booted.nodeVersion;
-    this.#scope.router.open(this.#stream, transport.link, booted.first);
-    this.#connected.next(this);
-    this.#connected.complete();
-  }
-
-  #watchOutput(transport: Transport): void {
-    const splitters = new Map<OutputChunk['stream'], LineSplitter>();
-    transport.output.subscribe({
-      next: ({ stream, bytes }) => {
-        let lines = splitters.get(stream);
-        if (lines === undefined) splitters.set(stream, (lines = new LineSplitter((line) => { this.#plan.onOutput(stream, line); })));
-        lines.push(bytes);
-      },
-      complete: () => {
-        for (const lines of splitters.values()) lines.end();
-      },
-    });
-  }
-
-  #fail(error: Error): void {
-    if (this.#failure) return;
-    this.#failure = error;
-    this.#stream.disconnect(error);
-    this.#connected.error(error);
-  }
-
-  #streamClosed(error: Error | undefined): void {
-    this.#connecting.unsubscribe();
-    if (this.#stopping) this.closeMailboxes();
-    const reason = this.#stream.opened ? (this.#stopping ? 'shutdown' : 'lost') : 'failed';
-    this.#failure ??= new ChannelError('respondent-gone', `context ${this.name} has ${reason === 'lost' ? 'disconnected' : 'shut down'}${error ? `: ${error.message}` : ''}`);
-    const end: Closed = { reason, ...(error && { error }) };
-    if (this.#transport) this.#reap(this.#transport, end);
-    else this.#finish(end);
-  }
-
-  /** Sees the process end, with growing emphasis (Mitogen's Reaper), and its output arrive. */
-  #reap(transport: Transport, end: Closed): void {
-    const { broker } = this.#scope.router;
-    // A process that ends by itself does so at end of file; its last output should not be cut off.
-    // Not the timer itself: a Subscription ends when its timer has fired, and takes what was added to it along.
-    const term = new Subscription();
-    term.add(broker.after(this.#plan.config.graceMs, () => {
-      transport.kill('SIGTERM');
-    }));
-    term.add(broker.after(this.#plan.config.graceMs + KILL_AFTER_MS, () => {
-      transport.kill('SIGKILL');
-    }));
-    transport.link.destroy();
-    let exit: ExitStatus | undefined;
-    concat(transport.exited.pipe(tap((status) => { exit = status; }), finalize(() => { term.unsubscribe(); })), transport.output).subscribe({
-      complete: () => {
-        this.#finish({ ...end, ...(exit && { exit }) });
-      },
-    });
-  }
-
-  #finish(end: Closed): void {
-    this.#closed.next(end);
-    this.#closed.complete();
+  #onEnding(reason: Closed['reason'], error: Error | undefined): void {
+    if (this.stopping) this.closeMailboxes();
+    const failed = reason === 'failed' ? error : undefined;
+    this.#failure ??= failed ?? new ChannelError('respondent-gone', `context ${this.name} has ${reason === 'lost' ? 'disconnected' : 'shut down'}${error ? `: ${error.message}` : ''}`);
   }
 }

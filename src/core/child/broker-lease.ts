@@ -5,7 +5,7 @@ import { endProcess } from '../shutdown.ts';
 import type { BrokerLink } from './broker-link.ts';
 import { Reader } from './shared-state.ts';
 import type { ReaderState, SharedState } from './shared-state.ts';
-import type { BrokerControl, MainControl } from './thread-control.ts';
+import type { LeaseControl, MainControl } from './thread-control.ts';
 
 /** How long the main thread may be busy before we read in its place: between one and two of these. */
 const TICK_MS = 20;
@@ -24,9 +24,11 @@ export class BrokerLease {
   readonly #broker: Broker;
   readonly #link: BrokerLink;
   readonly #stream: Stream;
-  readonly #post: (control: BrokerControl) => void;
+  readonly #post: (control: LeaseControl) => void;
   /** What we have given to the main thread, until it takes it. */
   #given: Uint8Array = NOTHING;
+  /** This context has children: their messages must not wait for the main thread, so it never reads again. */
+  parental = false;
   #lastReader: ReaderState = Reader.main;
   #lastDispatches = 0;
   #idleTicks = 0;
@@ -35,7 +37,7 @@ export class BrokerLease {
   #pongs = 0;
   #missing = 0;
 
-  constructor(state: SharedState, broker: Broker, link: BrokerLink, stream: Stream, post: (control: BrokerControl) => void) {
+  constructor(state: SharedState, broker: Broker, link: BrokerLink, stream: Stream, post: (control: LeaseControl) => void) {
     this.#state = state;
     this.#broker = broker;
     this.#link = link;
@@ -69,7 +71,7 @@ export class BrokerLease {
 
   /** Everything that was read goes to the main thread before the offer, so that order is kept. */
   #give(): void {
-    if (this.#state.reader !== Reader.broker) return;
+    if (this.parental || this.#state.reader !== Reader.broker) return;
     this.#link.stopReading();
     this.#given = this.#stream.takeRemainder();
     this.#state.moveReader(Reader.broker, Reader.given);

@@ -1,5 +1,7 @@
+import { compileFunction } from 'node:vm';
 import type { MessagePort } from 'node:worker_threads';
-import { concat, defer } from 'rxjs';
+import { inflateRawSync } from 'node:zlib';
+import { EMPTY, concat, defer } from 'rxjs';
 import { NodeBroker } from '../broker/node-broker.ts';
 import { PortLink } from '../broker/port-link.ts';
 import type { ChildConfig } from '../config.ts';
@@ -9,11 +11,14 @@ import { hasParentAuthority } from '../mailbox/policy.ts';
 import { Router } from '../routing/router.ts';
 import { Stream } from '../routing/stream.ts';
 import { IS_DEAD } from '../wire/frame.ts';
+import { encodeFrame } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { HUNG_AFTER_MS, endProcess, shutdownChildren } from '../shutdown.ts';
-import { SHUTDOWN } from '../wire/handles.ts';
+import { LOAD_PART, SHUTDOWN } from '../wire/handles.ts';
+import { decodeValue, encodeValue } from '../wire/values.ts';
 import { BrokerLease } from './broker-lease.ts';
 import { BrokerLink } from './broker-link.ts';
+import type { Part, PartHost } from './part-host.ts';
 import { SharedState } from './shared-state.ts';
 import type { MainControl } from './thread-control.ts';
 import { traceTo } from '../log/trace.ts';
@@ -43,11 +48,12 @@ export class BrokerThread {
   readonly #port: MessagePort;
   readonly #link: BrokerLink;
   readonly #lease: BrokerLease;
+  readonly #host: PartHost;
   /** Chunks of the main thread's that are routed but perhaps not written. */
   #chunks = 0;
   #ending = false;
 
-  constructor({ config, memory, port }: BrokerThreadData) {
+  constructor(core: Uint8Array, { config, memory, port }: BrokerThreadData) {
     this.#config = config;
     this.#state = new SharedState(memory);
     this.#router = new Router(this.#broker, config);
@@ -61,6 +67,18 @@ export class BrokerThread {
       port.postMessage(control);
       this.#state.countMail();
     });
+    this.#host = {
+      router: this.#router,
+      config,
+      core,
+      recall: () => {
+        port.postMessage('recall');
+      },
+      Stream,
+      encodeFrame,
+      encodeValue,
+      decodeValue,
+    };
     traceTo(config.trace, 'broker');
   }
 
@@ -70,6 +88,7 @@ export class BrokerThread {
     table.parent = this.#parent;
     table.twin = this.#main;
     this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: (message) => { if (message.replyTo !== IS_DEAD) this.#shutdown(); } });
+    this.#router.addHandler(LOAD_PART, { policy: hasParentAuthority, deliver: (message) => { if (message.replyTo !== IS_DEAD) this.#loadPart(message.data); } });
     this.#logDrops();
     this.#parent.closed.subscribe(() => {
       this.#shutdown();
@@ -86,6 +105,13 @@ export class BrokerThread {
     });
     this.#router.open(this.#parent, this.#link);
     this.#lease.start();
+  }
+
+  /** This context is to have children; what that takes is not in the core. */
+  #loadPart(packed: Uint8Array): void {
+    this.#lease.parental = true;
+    const part = compileFunction(String(inflateRawSync(packed)), ['require', 'host', 'packed'], { filename: 'tendril-part' }) as Part;
+    part((id) => process.getBuiltinModule(id), this.#host, packed);
   }
 
   /** Routes a chunk of the main thread's, and lets it write by itself again when that is written. */
@@ -144,7 +170,7 @@ export class BrokerThread {
   }
 
   #finish(): void {
-    concat(shutdownChildren(this.#router, this.#config.graceMs), defer(() => this.#parent.drained)).subscribe({
+    concat(shutdownChildren(this.#router, this.#config.graceMs), this.#host.reaped ?? EMPTY, defer(() => this.#parent.drained)).subscribe({
       complete: () => {
         endProcess(this.#broker);
       },

@@ -15,7 +15,7 @@ import { MainThread } from './main-thread.ts';
  */
 export function run(core: Uint8Array, thread?: BrokerThreadData): void {
   if (thread) {
-    new BrokerThread(thread).start();
+    new BrokerThread(core, thread).start();
     return;
   }
   // The options of this process are not for its own subprocesses.

@@ -2,11 +2,11 @@ import type { Broker } from '../broker/broker.ts';
 import type { Stream } from '../routing/stream.ts';
 import { encodeFrame, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
-import { CALL_FUNCTION, SHUTDOWN } from '../wire/handles.ts';
+import { CALL_FUNCTION, LOAD_PART, SHUTDOWN } from '../wire/handles.ts';
 import type { MainLink } from './main-link.ts';
 import { Reader } from './shared-state.ts';
 import type { SharedState } from './shared-state.ts';
-import type { BrokerControl, MainControl } from './thread-control.ts';
+import type { LeaseControl, MainControl } from './thread-control.ts';
 
 /** How long after a batch that came by way of the broker thread the main thread asks to read by itself again. */
 const RETURN_AFTER_MS = 20;
@@ -15,6 +15,9 @@ const RETURN_AFTER_MS = 20;
 const BULK_BYTES: number = 256 * 1024;
 
 const NOTHING = new Uint8Array(0);
+
+/** What the broker thread must see although we may hang. */
+const forBroker = ({ handle }: Message): boolean => handle === SHUTDOWN || handle === LOAD_PART;
 
 /** What the main thread's reading depends on. */
 export interface MainLeaseScope {
@@ -71,7 +74,7 @@ export class MainLease {
       deliver(batch);
       return;
     }
-    if (partial || batch.some(({ handle }) => handle === SHUTDOWN)) {
+    if (partial || batch.some(forBroker)) {
       this.#handOver(batch, this.#post);
       return;
     }
@@ -108,7 +111,7 @@ export class MainLease {
     });
   }
 
-  onControl(control: BrokerControl): void {
+  onControl(control: LeaseControl): void {
     const { state, link } = this.#scope;
     if (control === 'ping') {
       state.pong();
@@ -148,11 +151,11 @@ export class MainLease {
 
   /**
    * Lets the broker thread read for now. What it must see although we may hang goes with it: everything behind the first
-   * call of a batch that has a SHUTDOWN, and the beginning of a message that is not complete.
+   * call of a batch that has a SHUTDOWN or a part of the library, and the beginning of a message that is not complete.
    */
   #handOver(batch: readonly Message[], post: (control: MainControl) => void): void {
     const { deliver, state, link, stream } = this.#scope;
-    const end = batch.findIndex(({ handle }) => handle === SHUTDOWN);
+    const end = batch.findIndex(forBroker);
     const call = batch.findIndex(({ handle }) => handle === CALL_FUNCTION);
     const keep = end < 0 ? batch.length : call >= 0 && call < end ? call + 1 : end;
     link.stopReading();

@@ -19,12 +19,12 @@ import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
 import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
-import { CALL_FUNCTION, LOAD_MODULE, LOAD_RESOURCE, PROFILE, SHUTDOWN } from '../wire/handles.ts';
+import { ALLOCATE_ID, CALL_FUNCTION, LOAD_MODULE, LOAD_PART, LOAD_RESOURCE, PROFILE, SHUTDOWN } from '../wire/handles.ts';
 import { encodeValue } from '../wire/values.ts';
 import { MainLink } from './main-link.ts';
 import type { BrokerThreadData } from './broker-thread.ts';
 import { MainLease } from './main-lease.ts';
-import type { BrokerControl, MainControl } from './thread-control.ts';
+import type { LeaseControl, MainControl } from './thread-control.ts';
 import { childContexts, childLibrary } from './library.ts';
 import { SharedState } from './shared-state.ts';
 import { traceTo } from '../log/trace.ts';
@@ -32,6 +32,9 @@ import { traceTo } from '../log/trace.ts';
 /** Starts the other thread: evaluates the core again there, from the compressed copy that this child was booted with. */
 const WORKER_SOURCE =
   "const{workerData:w}=require('worker_threads');require('vm').runInThisContext(require('zlib').inflateRawSync(w.core)+'',{filename:'tendril-core'})(require,w.core,w.data)";
+
+/** What is for the importer, which user code may be waiting for. */
+const TO_IMPORTER: readonly number[] = [LOAD_MODULE, LOAD_RESOURCE, ALLOCATE_ID];
 
 /**
  * The main thread of a child: runs user code. Until the first call it is alone; then it starts the broker thread, and both
@@ -61,6 +64,8 @@ export class MainThread {
   #batch: readonly Message[] | undefined;
   /** Modules that were taken ahead of their turn. */
   readonly #taken = new WeakSet<Message>();
+  /** What has come of modules, for the broker thread when it needs it. */
+  readonly #modules: Message[] = [];
   /** What came meanwhile and is none of the importer's business. */
   #held: Message[] = [];
   #shutdownHeld = false;
@@ -96,7 +101,7 @@ export class MainThread {
       error: (code, message) => new TendrilError(code, message),
     });
     this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#importer.resolve(ref), this.#tracker);
-    for (const handle of [LOAD_MODULE, LOAD_RESOURCE]) this.#router.addHandler(handle, { policy: hasParentAuthority, deliver: (message) => { this.#toImporter(message); } });
+    for (const handle of TO_IMPORTER) this.#router.addHandler(handle, { policy: hasParentAuthority, deliver: (message) => { this.#toImporter(message); } });
     this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: (message) => { if (message.replyTo !== IS_DEAD) this.#shutdown(); } });
     this.#lease = new MainLease({
       state: this.#state,
@@ -141,8 +146,8 @@ export class MainThread {
   }
 
   #receive(batch: readonly Message[]): void {
-    // User code is about to run, and may never return: someone must be there to notice.
-    if (this.#port === undefined && batch.some(({ handle }) => handle === CALL_FUNCTION)) this.#startBrokerThread();
+    // User code is about to run, and may never return: someone must be there to notice. And children are the broker thread's.
+    if (this.#port === undefined && batch.some(({ handle }) => handle === CALL_FUNCTION || handle === LOAD_PART)) this.#startBrokerThread();
     if (this.#waiting) {
       this.#hold(batch);
       return;
@@ -163,7 +168,8 @@ export class MainThread {
     this.#port = port1;
     this.#router.table.twin = this.#stream;
     this.#fromBroker = new PortLink(port1, false, (control) => {
-      this.#lease.onControl(control as BrokerControl);
+      if (control === 'recall') this.#recall();
+      else this.#lease.onControl(control as LeaseControl);
     });
     this.#link.join(this.#fromBroker);
     this.#lease.start((control) => {
@@ -172,11 +178,14 @@ export class MainThread {
   }
 
   #toImporter(message: Message): void {
-    const { handle, replyTo, data, tail } = message;
-    if (replyTo === IS_DEAD || this.#taken.has(message)) return;
+    if (message.replyTo === IS_DEAD || this.#taken.has(message)) return;
     this.#taken.add(message);
-    if (handle === LOAD_MODULE) this.#importer.receive(data, tail);
-    else this.#importer.receiveResource(data, tail);
+    if (message.handle === LOAD_MODULE) this.#modules.push(message);
+    this.#importer.receive(message);
+  }
+
+  #recall(): void {
+    for (const { handle, data, tail } of this.#modules) this.#stream.send({ dstId: this.#config.id, srcId: this.#config.id, handle, replyTo: 0, data, ...(tail && { tail }) });
   }
 
   #sendUp(handle: number, value: unknown, dstId = this.#config.parentIds[0] ?? 0): void {
@@ -220,7 +229,7 @@ export class MainThread {
   #takeFrom(batch: readonly Message[]): Message[] {
     return batch.filter((message) => {
       const { handle, srcId } = message;
-      if (!this.#config.parentIds.includes(srcId) || (handle !== LOAD_MODULE && handle !== LOAD_RESOURCE)) return true;
+      if (!this.#config.parentIds.includes(srcId) || !TO_IMPORTER.includes(handle)) return true;
       try {
         this.#toImporter(message);
       } catch (error) {

@@ -15,9 +15,15 @@ export type MainControl =
   /** Read from now on; these bytes come first. */
   | { readonly read: Uint8Array };
 
-/** What the broker thread tells the main thread, beside frames. */
-export type BrokerControl =
+/** What the broker thread tells the main thread about reading. */
+export type LeaseControl =
   /** Show that your loop turns. */
   | 'ping'
   /** Read from now on; these bytes come first. */
   | { readonly give: Uint8Array };
+
+/** What the broker thread tells the main thread, beside frames. */
+export type BrokerControl =
+  | LeaseControl
+  /** Send me what you have had of modules: I have children now. */
+  | 'recall';

@@ -3,7 +3,9 @@ import { inflateRawSync } from 'node:zlib';
 import type { FunctionRef } from '../call/protocol.ts';
 import { TendrilError } from '../errors.ts';
 import { decodeValue } from '../wire/values.ts';
-import type { ModuleAnswer, ModuleBatch, ModulePolicyConfig, ResourceAnswer } from './records.ts';
+import type { Message } from '../wire/frame.ts';
+import { LOAD_MODULE } from '../wire/handles.ts';
+import type { ModuleBatch, ModulePolicyConfig } from './records.ts';
 
 /** What the importer needs of the context that it runs in. */
 export interface ImporterHost {
@@ -24,8 +26,8 @@ export interface ImporterHost {
 
 /** The importer: hooks into Node's loaders. The master sends it ahead of the first module (src/importer). */
 export interface Importer {
-  take(answers: readonly ModuleAnswer[], packed: Uint8Array): void;
-  takeResource(answer: ResourceAnswer): void;
+  /** Takes what came for it: the handle, LOAD_MODULE or another, and the value. */
+  take(handle: number, value: unknown): void;
   /** The exports of a module, evaluated on first use; a promise of them where evaluation is asynchronous. */
   load(id: string): unknown;
 }
@@ -45,19 +47,15 @@ export class ImporterSlot {
     this.#host = host;
   }
 
-  /** Takes the payload of a LOAD_MODULE. */
-  receive(data: Uint8Array, tail?: readonly Uint8Array[]): void {
-    const [, answers, packed] = decodeValue(data, tail) as ModuleBatch;
-    if (answers !== null) this.#importer?.take(answers, packed);
+  /** Takes a message for the importer: the importer itself, or what it is to have. */
+  receive({ handle, data, tail }: Message): void {
+    const value = decodeValue(data, tail);
+    const [, answers, packed] = value as ModuleBatch;
+    if (handle !== LOAD_MODULE || answers !== null) this.#importer?.take(handle, value);
     else if (this.#importer === undefined) {
       const start = compileFunction(String(inflateRawSync(packed)), ['require', 'host'], { filename: 'tendril-importer' }) as (require: NodeJS.Require, host: ImporterHost) => Importer;
       this.#importer = start(this.#host.require, this.#host);
     }
-  }
-
-  /** Takes the payload of a LOAD_RESOURCE. */
-  receiveResource(data: Uint8Array, tail?: readonly Uint8Array[]): void {
-    this.#importer?.takeResource(decodeValue(data, tail) as ResourceAnswer);
   }
 
   /** The function that a call names. */

@@ -6,6 +6,8 @@ export const GET_MODULE = 100;
 export const CALL_FUNCTION = 101;
 /** Anyone to the master: a log record. */
 export const FORWARD_LOG = 102;
+/** Child to parent: IDs for contexts of its own are wanted; and back: here they are. */
+export const ALLOCATE_ID = 105;
 /** Parent to child: shut down. */
 export const SHUTDOWN = 106;
 /** Parent to child: module sources. */
@@ -23,6 +25,11 @@ export const CALL_CONTROL = 114;
 
 /** Child to master: its CPU profile, as its last message. Ours. */
 export const PROFILE = 115;
+
+/** Parent to child: code of the library that only contexts with children of their own need. Ours. */
+export const LOAD_PART = 116;
+/** Parent to child: start a context below, and end it. Ours; Mitogen calls a function for that. */
+export const CONNECT = 117;
 
 /** The numbers that are the library's, now or later. */
 export const FIRST_RESERVED_HANDLE = 100;

@@ -28,7 +28,7 @@ export interface Booted {
 
 /** What a boot needs. */
 export interface HandshakeOptions {
-  /** Length, core, configuration (src/parent/bootstrap/payload.ts). */
+  /** Length, core, configuration (src/parent/bootstrap/parts.ts). */
   readonly parts: readonly Uint8Array[];
   /** Send them at once instead of waiting for EC0; saves a round trip where nothing but the first stage reads. */
   readonly eager: boolean;

@@ -1,27 +1,32 @@
 import { TendrilError } from '../../core/errors.ts';
 
+/** Why connections fail. */
+export const CONNECT_REASONS = [
+  'AUTH_FAILED',
+  'HOST_KEY_UNKNOWN',
+  'HOST_KEY_CHANGED',
+  'HOST_KEY_REVOKED',
+  'REFUSED',
+  'UNREACHABLE',
+  'DNS',
+  'CONNECT_TIMEOUT',
+  'NODE_MISSING',
+  'NODE_TOO_OLD',
+  'CONNECT_EOF',
+  'PERMISSION_DENIED',
+  'NOT_SSH',
+  'HANDSHAKE_FAILED',
+  'BAD_KEY',
+  'AGENT',
+  'BAD_OPTION',
+  'SSH2_MISSING',
+  'SPAWN_FAILED',
+  'VIA_LOST',
+  'CANCELLED',
+] as const;
+
 /** Why a connection failed; the `code` of a {@link ConnectError} is `ERR_TENDRIL_` and one of these. */
-export type ConnectReason =
-  | 'AUTH_FAILED'
-  | 'HOST_KEY_UNKNOWN'
-  | 'HOST_KEY_CHANGED'
-  | 'HOST_KEY_REVOKED'
-  | 'REFUSED'
-  | 'UNREACHABLE'
-  | 'DNS'
-  | 'CONNECT_TIMEOUT'
-  | 'NODE_MISSING'
-  | 'NODE_TOO_OLD'
-  | 'CONNECT_EOF'
-  | 'PERMISSION_DENIED'
-  | 'NOT_SSH'
-  | 'HANDSHAKE_FAILED'
-  | 'BAD_KEY'
-  | 'AGENT'
-  | 'BAD_OPTION'
-  | 'SSH2_MISSING'
-  | 'SPAWN_FAILED'
-  | 'CANCELLED';
+export type ConnectReason = (typeof CONNECT_REASONS)[number];
 
 /** How far a connection had come. */
 export type ConnectPhase = 'transport' | 'authentication' | 'command' | 'first-stage' | 'core';

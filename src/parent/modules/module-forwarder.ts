@@ -28,6 +28,7 @@ type Waiting = { readonly kind: 'module'; readonly childId: number; readonly req
  */
 export class ModuleForwarder {
   readonly #router: Router;
+  readonly #profile: Profile;
   readonly #packer = new Packer();
   readonly #records = new Map<string, ModuleRecord>();
   readonly #importers = new Map<Profile, Uint8Array>();
@@ -37,8 +38,10 @@ export class ModuleForwarder {
   readonly #sent = new Map<number, SentModules>();
   readonly #waiting = new Map<string, Waiting[]>();
 
-  constructor(router: Router) {
+  /** @param profile - how modules are run in this very context */
+  constructor(router: Router, profile: Profile) {
     this.#router = router;
+    this.#profile = profile;
     router.addHandler(GET_MODULE, { policy: isImmediateChild, deliver: (message) => { this.#onGetModule(message); } });
     router.addHandler(GET_RESOURCE, { policy: isImmediateChild, deliver: (message) => { this.#onGetResource(message); } });
     router.addHandler(LOAD_MODULE, { policy: hasParentAuthority, deliver: (message) => { this.#onLoadModule(message); } });
@@ -50,10 +53,10 @@ export class ModuleForwarder {
   }
 
   #onLoadModule(message: Message): void {
-    // This context's own modules are among them.
-    this.#router.table.twin?.send(message);
     if (message.replyTo === IS_DEAD) return;
     const [profile, answers, packed] = decodeValue(message.data, message.tail) as ModuleBatch;
+    // This context's own modules are among them, unless they came from its own other thread.
+    if (profile === this.#profile && message.srcId !== this.#router.id) this.#router.table.twin?.send(message);
     if (answers === null) {
       this.#importers.set(profile, packed);
       return;

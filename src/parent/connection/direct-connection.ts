@@ -1,0 +1,168 @@
+import { AsyncSubject, ReplaySubject, Subscription, concat, finalize, tap } from 'rxjs';
+import type { Observable } from 'rxjs';
+import type { ChildConfig } from '../../core/config.ts';
+import type { Router } from '../../core/routing/router.ts';
+import { Stream } from '../../core/routing/stream.ts';
+import { KILL_AFTER_MS } from '../../core/shutdown.ts';
+import { LineSplitter } from '../../core/stdio/lines.ts';
+import { SHUTDOWN } from '../../core/wire/handles.ts';
+import { handshake } from '../bootstrap/handshake.ts';
+import type { Booted } from '../bootstrap/handshake.ts';
+import { bootstrapParts } from '../bootstrap/parts.ts';
+import { ConnectError } from './connect-error.ts';
+import type { Closed, Connection, ConnectionListener } from './connection.ts';
+import type { ExitStatus, OutputChunk, Transport } from './transport.ts';
+
+/** What connecting a child takes. */
+export interface ConnectPlan {
+  readonly open: Observable<Transport>;
+  readonly config: ChildConfig;
+  readonly core: Uint8Array;
+  /** V8's code cache of the core, or nothing; asked for when the process has been started. */
+  readonly codeCache: () => Uint8Array;
+  /** Whether the core is sent without waiting for the first stage to ask. */
+  readonly eager: boolean;
+  readonly bootTimeoutMs: number;
+}
+
+/** A child of this very process: starts it, boots it, and sees it end. */
+export class DirectConnection implements Connection {
+  readonly stream: Stream;
+  readonly booted: Observable<string>;
+  readonly closed: Observable<Closed>;
+  readonly #router: Router;
+  readonly #plan: ConnectPlan;
+  readonly #listener: ConnectionListener;
+  readonly #booted = new AsyncSubject<string>();
+  readonly #closed = new ReplaySubject<Closed>(1);
+  readonly #connecting = new Subscription();
+  #transport: Transport | undefined;
+  #stopping = false;
+  #failed = false;
+
+  constructor(router: Router, plan: ConnectPlan, listener: ConnectionListener) {
+    const { id } = plan.config;
+    this.#router = router;
+    this.#plan = plan;
+    this.#listener = listener;
+    this.booted = this.#booted;
+    this.closed = this.#closed;
+    this.stream = new Stream(router.broker, id, router.maxMessageSize);
+    router.table.add(id, this.stream);
+    // Before the router hears of it: at an orderly end conversations complete, where the router would fail them.
+    this.stream.closed.subscribe((error) => {
+      this.#streamClosed(error);
+    });
+    router.add(this.stream);
+  }
+
+  /** Starts the process. */
+  start(): void {
+    this.#connecting.add(this.#plan.open.subscribe({
+      next: (transport) => {
+        this.#boot(transport);
+      },
+      error: (error: unknown) => {
+        this.#fail(error as Error);
+      },
+    }));
+  }
+
+  shutdown(): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    if (!this.stream.opened) {
+      this.#fail(new ConnectError('CANCELLED', `the connection of ${this.#plan.config.name} was cancelled by a shutdown`, { phase: 'transport' }));
+      return;
+    }
+    const { id, graceMs } = this.#plan.config;
+    const router = this.#router;
+    router.send({ dstId: id, srcId: router.id, handle: SHUTDOWN, replyTo: 0, data: Buffer.alloc(0) });
+    // The child keeps to the grace by itself; this is for one that does not.
+    const force = router.broker.after(graceMs + KILL_AFTER_MS, () => {
+      this.stream.disconnect();
+    });
+    this.stream.closed.subscribe(() => {
+      force.unsubscribe();
+    });
+  }
+
+  #boot(transport: Transport): void {
+    this.#transport = transport;
+    this.#watchOutput(transport);
+    const { core, codeCache, config, eager, bootTimeoutMs } = this.#plan;
+    const booting = handshake(transport, { parts: bootstrapParts(core, codeCache(), config), eager, timeoutMs: bootTimeoutMs }, this.#router.broker).subscribe({
+      next: (booted) => {
+        this.#open(transport, booted);
+      },
+      error: (error: unknown) => {
+        this.#fail(error as Error);
+      },
+    });
+    this.#connecting.add(booting);
+  }
+
+  #open(transport: Transport, { nodeVersion, first }: Booted): void {
+    this.#listener.onBooted?.(nodeVersion);
+    this.#booted.next(nodeVersion);
+    this.#router.open(this.stream, transport.link, first);
+    this.#booted.complete();
+  }
+
+  #watchOutput(transport: Transport): void {
+    const splitters = new Map<OutputChunk['stream'], LineSplitter>();
+    transport.output.subscribe({
+      next: ({ stream, bytes }) => {
+        let lines = splitters.get(stream);
+        if (lines === undefined) splitters.set(stream, (lines = new LineSplitter((line) => { this.#listener.onOutput(stream, line); })));
+        lines.push(bytes);
+      },
+      complete: () => {
+        for (const lines of splitters.values()) lines.end();
+      },
+    });
+  }
+
+  #fail(error: Error): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.stream.disconnect(error);
+    this.#booted.error(error);
+  }
+
+  #streamClosed(error: Error | undefined): void {
+    this.#failed = true;
+    this.#connecting.unsubscribe();
+    const reason = this.stream.opened ? (this.#stopping ? 'shutdown' : 'lost') : 'failed';
+    this.#listener.onEnding(reason, error);
+    const end: Closed = { reason, ...(error && { error }) };
+    if (this.#transport) this.#reap(this.#transport, end);
+    else this.#finish(end);
+  }
+
+  /** Sees the process end, with growing emphasis (Mitogen's Reaper), and its output arrive. */
+  #reap(transport: Transport, end: Closed): void {
+    const { broker } = this.#router;
+    // A process that ends by itself does so at end of file; its last output should not be cut off.
+    // Not the timer itself: a Subscription ends when its timer has fired, and takes what was added to it along.
+    const term = new Subscription();
+    term.add(broker.after(this.#plan.config.graceMs, () => {
+      transport.kill('SIGTERM');
+    }));
+    term.add(broker.after(this.#plan.config.graceMs + KILL_AFTER_MS, () => {
+      transport.kill('SIGKILL');
+    }));
+    transport.link.destroy();
+    let exit: ExitStatus | undefined;
+    concat(transport.exited.pipe(tap((status) => { exit = status; }), finalize(() => { term.unsubscribe(); })), transport.output).subscribe({
+      complete: () => {
+        this.#finish({ ...end, ...(exit && { exit }) });
+      },
+    });
+  }
+
+  #finish(end: Closed): void {
+    this.#closed.next(end);
+    this.#closed.complete();
+  }
+}

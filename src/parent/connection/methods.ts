@@ -1,0 +1,10 @@
+import type { Observable } from 'rxjs';
+import type { Broker } from '../../core/broker/broker.ts';
+import { openLocal } from './local.ts';
+import type { FirstStage, Transport } from './transport.ts';
+
+/** Opens a connection by one method, with the options of that method and the title of the process. */
+export type OpenMethod = (options: Readonly<Record<string, unknown>> & { readonly title: string }, stage: FirstStage, broker: Broker) => Observable<Transport>;
+
+/** The methods that need nothing but this part of the library, by name. */
+export const METHODS: ReadonlyMap<string, OpenMethod> = new Map<string, OpenMethod>([['local', openLocal]]);

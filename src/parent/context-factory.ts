@@ -1,0 +1,150 @@
+import { hostname, userInfo } from 'node:os';
+import type { LogLevel } from '../core/config.ts';
+import type { Context, ContextScope } from '../core/context.ts';
+import type { FunctionRef } from '../core/call/protocol.ts';
+import { IS_DEAD } from '../core/wire/frame.ts';
+import { PROFILE } from '../core/wire/handles.ts';
+import { decodeValue } from '../core/wire/values.ts';
+import { safeTitle } from './bootstrap/first-stage.ts';
+import { ConnectedContext } from './connected-context.ts';
+import type { Connection, ConnectionListener } from './connection/connection.ts';
+import type { OutputChunk } from './connection/transport.ts';
+import type { ContextOptions } from './context-options.ts';
+import { methodOptions } from './context-options.ts';
+import { ViaConnection } from './via/via-connection.ts';
+import type { ViaPlan } from './via/via-connection.ts';
+import type { ConnectRequest } from './via/protocol.ts';
+import type { Stream } from '../core/routing/stream.ts';
+
+const DEFAULT_BOOT_TIMEOUT_MS = 30_000;
+
+/** What is to be connected, with everything decided. */
+export interface ContextSpec {
+  readonly id: number;
+  readonly name: string;
+  readonly title: string;
+  readonly method: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly logLevel: LogLevel;
+  readonly profile: boolean;
+  readonly bootTimeoutMs: number;
+}
+
+/** The process that makes contexts. */
+export interface FactoryScope {
+  readonly scope: ContextScope;
+  readonly logLevel: LogLevel;
+  allocateId(): number;
+  releaseId(id: number): void;
+  /** The context that connects when the options name none; undefined when it is this process. */
+  readonly via: Context | undefined;
+  /** Begins to connect a child of this process. */
+  direct(spec: ContextSpec, listener: ConnectionListener): Connection;
+  /** Sends a request to the hop that leads to its `viaId`. */
+  send(hopId: number, request: ConnectRequest): void;
+  /** The stream that leads to a context. */
+  route(contextId: number): Stream | undefined;
+  prepare(context: ConnectedContext, ref: FunctionRef): void;
+  onOutput(context: { readonly id: number; readonly name: string }, stream: OutputChunk['stream'], line: string): void;
+}
+
+/** Makes contexts: children of this process, and others by way of contexts. */
+export class ContextFactory {
+  readonly #scope: FactoryScope;
+  readonly #contexts = new Map<number, ConnectedContext>();
+
+  constructor(scope: FactoryScope) {
+    this.#scope = scope;
+  }
+
+  /** Those that are not closed, in the order of their making. */
+  get contexts(): readonly ConnectedContext[] {
+    return [...this.#contexts.values()];
+  }
+
+  get(id: number): ConnectedContext | undefined {
+    return this.#contexts.get(id);
+  }
+
+  make(method: string, options: ContextOptions & object, defaultName: string): ConnectedContext {
+    const via = options.via ?? this.#scope.via;
+    const id = this.#scope.allocateId();
+    const name = options.name ?? `${options.via === undefined ? '' : `${options.via.name}.`}${defaultName}.${String(id)}`;
+    const spec: ContextSpec = {
+      id,
+      name,
+      title: safeTitle(options.title ?? `tendril:${name} (from ${userName()}@${hostname()}:${String(process.pid)})`),
+      method,
+      options: methodOptions(options),
+      logLevel: options.logLevel ?? this.#scope.logLevel,
+      profile: options.onProfile !== undefined,
+      bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
+    };
+    const context: ConnectedContext = new ConnectedContext(this.#scope.scope, {
+      id,
+      name,
+      via: options.via,
+      connect: (listener, stopping) => (via === undefined ? this.#scope.direct(spec, listener) : this.#via(spec, via, stopping, listener)),
+      onOutput: (stream, line) => {
+        this.#scope.onOutput({ id, name }, stream, line);
+      },
+      prepare: (prepared, ref) => {
+        this.#scope.prepare(prepared, ref);
+      },
+    });
+    this.#contexts.set(id, context);
+    if (options.onProfile) this.#takeProfile(context, options.onProfile);
+    context.closed.subscribe(() => {
+      this.#contexts.delete(id);
+      this.#scope.releaseId(id);
+    });
+    return context;
+  }
+
+  #via({ options, ...spec }: ContextSpec, via: Context, stopping: () => boolean, listener: ConnectionListener): Connection {
+    const { scope } = this.#scope;
+    const plan: ViaPlan = {
+      via,
+      request: { ...spec, options, viaId: via.id },
+      send: (request) => {
+        const hopId = isGone(via) ? undefined : this.#scope.route(firstOf(via).id)?.remoteId;
+        if (hopId !== undefined) this.#scope.send(hopId, request);
+        return hopId !== undefined;
+      },
+      route: () => this.#scope.route(via.id),
+      stopping,
+    };
+    const connection = new ViaConnection(scope.router, plan, listener);
+    connection.start();
+    return connection;
+  }
+
+  /** A profile is one text on a handle of its own, sent by the context that it is of. */
+  #takeProfile(context: ConnectedContext, take: (profile: string) => void): void {
+    const { router } = this.#scope.scope;
+    router.addConversation(context.id, PROFILE, {
+      deliver: (message) => {
+        router.removeConversation(context.id, PROFILE);
+        const profile = message.replyTo === IS_DEAD ? undefined : decodeValue(message.data, message.tail);
+        if (typeof profile === 'string') take(profile);
+      },
+    });
+  }
+}
+
+function isGone(context: Context): boolean {
+  return context instanceof ConnectedContext && context.gone;
+}
+
+/** The context of this process's own by way of which all that is on the way to `context` was made. */
+function firstOf(context: Context): Context {
+  return context instanceof ConnectedContext && context.via !== undefined ? firstOf(context.via) : context;
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return 'uid';
+  }
+}

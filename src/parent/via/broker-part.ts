@@ -1,0 +1,24 @@
+import { METHODS } from '../connection/methods.ts';
+import type { OpenMethod } from '../connection/methods.ts';
+import { ModuleForwarder } from '../modules/module-forwarder.ts';
+import { profileOf } from '../modules/profile.ts';
+import { Connector } from './connector.ts';
+import { PartLedger } from './part-ledger.ts';
+import { keepPart } from './part-host.ts';
+import type { ParentHost } from './part-host.ts';
+
+/** The part `parent`, in the broker thread of a context that gets children: connects them, and serves them modules. */
+export function start(host: ParentHost, packed: Uint8Array): void {
+  if (!keepPart(host, 'parent', packed)) return;
+  const { router, config, core } = host;
+  const methods = (host.methods = new Map<string, OpenMethod>(METHODS));
+  const ledger = new PartLedger(router, (name) => {
+    const part = host.packed?.get(name);
+    if (part === undefined) throw new Error(`the part ${name} has not come here`);
+    return part;
+  });
+  new ModuleForwarder(router, profileOf(process.version));
+  host.reaped = new Connector({ router, config, core, ledger, methods }).reaped;
+  // What has come before is with the main thread.
+  host.recall();
+}

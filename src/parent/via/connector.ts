@@ -1,0 +1,117 @@
+import { defer, forkJoin, ignoreElements } from 'rxjs';
+import type { Observable } from 'rxjs';
+import type { ChildConfig } from '../../core/config.ts';
+import { hasParentAuthority } from '../../core/mailbox/policy.ts';
+import type { Router } from '../../core/routing/router.ts';
+import { IS_DEAD } from '../../core/wire/frame.ts';
+import type { Message } from '../../core/wire/frame.ts';
+import { CONNECT } from '../../core/wire/handles.ts';
+import { decodeValue } from '../../core/wire/values.ts';
+import { firstStage } from '../bootstrap/first-stage.ts';
+import { ConnectError } from '../connection/connect-error.ts';
+import { DirectConnection } from '../connection/direct-connection.ts';
+import type { OpenMethod } from '../connection/methods.ts';
+import { sendValue } from '../modules/send.ts';
+import type { PartLedger, PartName } from './part-ledger.ts';
+import { partsOf } from './part-ledger.ts';
+import { reportedError } from './protocol.ts';
+import type { ConnectMessage, ConnectRequest, Report } from './protocol.ts';
+
+const NO_CACHE = new Uint8Array(0);
+
+/** What a connector knows of the context that it is in. */
+export interface ConnectorScope {
+  readonly router: Router;
+  readonly config: ChildConfig;
+  /** The compressed core that this context was booted with. */
+  readonly core: Uint8Array;
+  readonly ledger: PartLedger;
+  /** The connection methods that are here, by name. */
+  readonly methods: ReadonlyMap<string, OpenMethod>;
+}
+
+/** Starts contexts for those above, and passes requests on that are for contexts below (CONNECT). */
+export class Connector {
+  readonly #scope: ConnectorScope;
+  readonly #connections = new Map<number, DirectConnection>();
+
+  constructor(scope: ConnectorScope) {
+    this.#scope = scope;
+    scope.router.addHandler(CONNECT, { policy: hasParentAuthority, deliver: (message) => { this.#onMessage(message); } });
+  }
+
+  /** Completes when nothing is left of the children that are there on subscription. */
+  get reaped(): Observable<never> {
+    return defer(() => forkJoin([...this.#connections.values()].map(({ closed }) => closed)).pipe(ignoreElements()));
+  }
+
+  #onMessage(message: Message): void {
+    if (message.replyTo === IS_DEAD) return;
+    const [kind, value] = decodeValue(message.data, message.tail) as ConnectMessage;
+    if (kind === 'end') this.#connections.get(value)?.shutdown();
+    else if (value.viaId === this.#scope.router.id) this.#connect(value);
+    else this.#passOn(value);
+  }
+
+  #passOn(request: ConnectRequest): void {
+    const { router, ledger } = this.#scope;
+    const next = router.table.get(request.viaId);
+    if (next === undefined || !router.table.add(request.id, next)) {
+      this.#refuse(request, new ConnectError('VIA_LOST', `no route to context ${String(request.viaId)}`, { phase: 'transport' }));
+      return;
+    }
+    forward(router, ledger, next.remoteId, request);
+  }
+
+  #connect(request: ConnectRequest): void {
+    const { router, config, core, methods } = this.#scope;
+    const { id, name, title, method, options, bootTimeoutMs, logLevel, profile } = request;
+    const open = methods.get(method);
+    if (open === undefined || router.table.get(id) !== undefined) {
+      this.#refuse(request, new ConnectError('BAD_OPTION', open === undefined ? `there is no connection method ${method}` : `the ID ${String(id)} is in use`, { phase: 'transport' }));
+      return;
+    }
+    const report = (content: Report): void => {
+      this.#report(request, content);
+    };
+    const connection = new DirectConnection(
+      router,
+      {
+        open: defer(() => open({ ...options, title }, firstStage(title, options['nodePath'] as string | undefined), router.broker)),
+        config: { ...config, id, parentIds: [router.id, ...config.parentIds], name, logLevel, profile },
+        core,
+        codeCache: () => NO_CACHE,
+        eager: method === 'local',
+        bootTimeoutMs,
+      },
+      {
+        onOutput: (stream, line) => { report(['output', stream, line]); },
+        onBooted: (nodeVersion) => { report(['booted', nodeVersion]); },
+        onEnding: (reason, error) => { report(['ending', reason, reportedError(error)]); },
+      },
+    );
+    this.#connections.set(id, connection);
+    connection.closed.subscribe(({ exit }) => {
+      this.#connections.delete(id);
+      report(['closed', exit ?? null]);
+    });
+    connection.start();
+  }
+
+  #refuse(request: ConnectRequest, error: ConnectError): void {
+    this.#report(request, ['ending', 'failed', reportedError(error)]);
+    this.#report(request, ['closed', null]);
+  }
+
+  #report({ contextId, handle }: ConnectRequest, report: Report): void {
+    sendValue(this.#scope.router, contextId, handle, report);
+  }
+}
+
+/** Sends a request to the next hop, behind the parts that it takes there. */
+export function forward(router: Router, ledger: PartLedger, nextId: number, request: ConnectRequest): void {
+  // Whoever is not the last hop only passes on.
+  const names: readonly PartName[] = partsOf(request.method);
+  ledger.send(nextId, names);
+  sendValue(router, nextId, CONNECT, ['connect', request] satisfies ConnectMessage);
+}

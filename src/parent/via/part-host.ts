@@ -1,0 +1,17 @@
+import type { PartHost } from '../../core/child/part-host.ts';
+import type { OpenMethod } from '../connection/methods.ts';
+import type { PartName } from './part-ledger.ts';
+
+/** What the parts put into their host: each as it came, and the connection methods. */
+export interface ParentHost extends PartHost {
+  packed?: Map<PartName, Uint8Array>;
+  methods?: Map<string, OpenMethod>;
+}
+
+/** The packed part, for children that need it too. False when it is here already. */
+export function keepPart(host: ParentHost, name: PartName, packed: Uint8Array): boolean {
+  host.packed ??= new Map<PartName, Uint8Array>();
+  if (host.packed.has(name)) return false;
+  host.packed.set(name, packed);
+  return true;
+}

@@ -1,0 +1,37 @@
+import type { Router } from '../../core/routing/router.ts';
+import { LOAD_PART } from '../../core/wire/handles.ts';
+
+/** A part of the library that is not in the core: what every context with children needs, and what one method needs beside it. */
+export type PartName = 'parent' | 'ssh';
+
+/** What a connection method takes, in this order. */
+export function partsOf(method: string): readonly PartName[] {
+  return method === 'ssh' ? ['parent', 'ssh'] : ['parent'];
+}
+
+/** Sends parts to direct children, each once to each. */
+export class PartLedger {
+  readonly #router: Router;
+  readonly #packed: (name: PartName) => Uint8Array;
+  readonly #sent = new Map<number, Set<PartName>>();
+
+  /** @param packed - a part as it travels */
+  constructor(router: Router, packed: (name: PartName) => Uint8Array) {
+    this.#router = router;
+    this.#packed = packed;
+    router.events.subscribe((event) => {
+      if (event.type === 'stream-closed') this.#sent.delete(event.id);
+    });
+  }
+
+  /** Sends what the child does not have. */
+  send(childId: number, names: readonly PartName[]): void {
+    let sent = this.#sent.get(childId);
+    if (sent === undefined) this.#sent.set(childId, (sent = new Set()));
+    for (const name of names) {
+      if (sent.has(name)) continue;
+      sent.add(name);
+      this.#router.send({ dstId: childId, srcId: this.#router.id, handle: LOAD_PART, replyTo: 0, data: this.#packed(name) });
+    }
+  }
+}

@@ -1,0 +1,160 @@
+import { AsyncSubject, NEVER, ReplaySubject, of } from 'rxjs';
+import type { Observable } from 'rxjs';
+import type { Link } from '../../core/broker/broker.ts';
+import type { Context } from '../../core/context.ts';
+import type { Router } from '../../core/routing/router.ts';
+import { Stream } from '../../core/routing/stream.ts';
+import { IS_DEAD } from '../../core/wire/frame.ts';
+import type { Message } from '../../core/wire/frame.ts';
+import { CONNECT } from '../../core/wire/handles.ts';
+import { decodeValue, encodeValue } from '../../core/wire/values.ts';
+import { ConnectError } from '../connection/connect-error.ts';
+import type { Closed, Connection, ConnectionListener } from '../connection/connection.ts';
+import type { ExitStatus } from '../connection/transport.ts';
+import { checkReport, errorOf } from './protocol.ts';
+import type { ConnectMessage, ConnectRequest } from './protocol.ts';
+
+/** What a connection by way of another context takes. */
+export interface ViaPlan {
+  readonly via: Context;
+  /** Without the address for reports. */
+  readonly request: Omit<ConnectRequest, 'contextId' | 'handle'>;
+  /** Sends the request on its way: to the hop that leads to `via`. False when there is none. */
+  send(request: ConnectRequest): boolean;
+  /** The stream that leads to `via`. */
+  route(): Stream | undefined;
+  /** Whether the context, or one on the way to it, has been told to shut down. */
+  stopping(): boolean;
+}
+
+/**
+ * A context that another context starts for us. Until it is there its stream is a stand-in that keeps what is sent, so
+ * that everything arrives in order; then it is a route through the stream that leads to `via`.
+ */
+export class ViaConnection implements Connection {
+  readonly stream: Stream;
+  readonly booted: Observable<string>;
+  readonly closed: Observable<Closed>;
+  readonly #router: Router;
+  readonly #plan: ViaPlan;
+  readonly #listener: ConnectionListener;
+  readonly #booted = new AsyncSubject<string>();
+  readonly #closed = new ReplaySubject<Closed>(1);
+  readonly #handle: number;
+  #end: Closed | undefined;
+  #finished = false;
+
+  constructor(router: Router, plan: ViaPlan, listener: ConnectionListener) {
+    this.#router = router;
+    this.#plan = plan;
+    this.#listener = listener;
+    this.booted = this.#booted;
+    this.closed = this.#closed;
+    this.stream = new Stream(router.broker, plan.request.id, router.maxMessageSize);
+    router.table.add(plan.request.id, this.stream);
+    this.#handle = router.allocateHandle();
+    router.addHandler(this.#handle, { respondent: plan.via.id, deliver: (message) => { this.#onReport(message); } });
+  }
+
+  /** Asks for the context. */
+  start(): void {
+    if (!this.#plan.send({ ...this.#plan.request, contextId: this.#router.id, handle: this.#handle })) this.#lost();
+  }
+
+  shutdown(): void {
+    if (this.#end !== undefined) return;
+    this.#tell(['end', this.#plan.request.id]);
+    if (!this.stream.opened) this.#failed(new ConnectError('CANCELLED', `the connection of ${this.#plan.request.name} was cancelled by a shutdown`, { phase: 'transport' }));
+  }
+
+  #tell(message: ConnectMessage): void {
+    const { data } = encodeValue(message);
+    this.#router.send({ dstId: this.#plan.via.id, srcId: this.#router.id, handle: CONNECT, replyTo: 0, data });
+  }
+
+  #onReport(message: Message): void {
+    const { via } = this.#plan;
+    if (message.replyTo === IS_DEAD) {
+      this.#lost();
+      return;
+    }
+    const report = checkReport(decodeValue(message.data, message.tail));
+    switch (report[0]) {
+      case 'booted':
+        this.#open(report[1]);
+        return;
+      case 'output':
+        this.#listener.onOutput(report[1], report[2]);
+        return;
+      case 'ending': {
+        const error = report[2] === null ? undefined : errorOf(report[2], via.name);
+        if (this.stream.opened) this.#ending(report[1] === 'shutdown' || this.#plan.stopping() ? 'shutdown' : 'lost', error);
+        else this.#failed(error ?? new ConnectError('CONNECT_EOF', `via ${via.name}: the connection ended before the context was up`, { phase: 'transport' }));
+        return;
+      }
+      default:
+        if (this.#end !== undefined) this.#finish(report[1] ?? undefined);
+    }
+  }
+
+  #lost(): void {
+    const text = `context ${this.#plan.via.name}, by way of which it is reached, is gone`;
+    if (this.stream.opened) this.#ending(this.#plan.stopping() ? 'shutdown' : 'lost', new Error(text));
+    else this.#failed(new ConnectError('VIA_LOST', `${text}; connect that first`, { phase: 'transport' }));
+    this.#finish(undefined);
+  }
+
+  /** From now on the way leads through `via`; what has waited goes first. */
+  #open(nodeVersion: string): void {
+    const { id } = this.#plan.request;
+    const route = this.#plan.route();
+    if (route === undefined || this.stream.opened || this.#end !== undefined) return;
+    const { table } = this.#router;
+    table.delete(id);
+    table.add(id, route);
+    this.stream.open(passingTo(route), () => undefined);
+    this.#booted.next(nodeVersion);
+    this.#booted.complete();
+  }
+
+  #failed(error: Error): void {
+    if (this.#end !== undefined) return;
+    this.#ending('failed', error);
+    this.#booted.error(error);
+  }
+
+  #ending(reason: Closed['reason'], error: Error | undefined): void {
+    if (this.#end !== undefined) return;
+    this.#end = { reason, ...(error && { error }) };
+    this.#listener.onEnding(reason, error);
+    const { id } = this.#plan.request;
+    if (this.#router.table.get(id) === this.stream) this.#router.table.delete(id);
+    this.stream.disconnect(error);
+  }
+
+  #finish(exit: ExitStatus | undefined): void {
+    if (this.#finished || this.#end === undefined) return;
+    this.#finished = true;
+    this.#router.removeHandler(this.#handle);
+    // A hop on the way may not have lived to say so.
+    this.#router.contextGone(this.#plan.request.id);
+    this.#closed.next({ ...this.#end, ...(exit && { exit }) });
+    this.#closed.complete();
+  }
+}
+
+/** A link whose messages go out on another stream. */
+function passingTo(route: Stream): Link {
+  return {
+    chunks: NEVER,
+    volatile: false,
+    pendingBytes: 0,
+    drained: of(undefined),
+    note: (message) => {
+      route.send(message);
+    },
+    write: () => undefined,
+    end: () => undefined,
+    destroy: () => undefined,
+  };
+}
