@@ -52,6 +52,9 @@ export class ConnectedContext extends Context implements AsyncDisposable {
       onOutput: (stream, line) => {
         plan.onOutput(stream, line);
       },
+      onBooted: (nodeVersion) => {
+        this.nodeVersion = nodeVersion;
+      },
       onEnding: (reason, error) => {
         this.#onEnding(reason, error);
       },
@@ -59,8 +62,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     this.connected = guarded(this.#connected, report, `subscriber of ${this.name}.connected`);
     this.closed = guarded(this.#connection.closed, report, `subscriber of ${this.name}.closed`);
     this.#connection.booted.subscribe({
-      next: (nodeVersion) => {
-        this.nodeVersion = nodeVersion;
+      next: () => {
         this.#connected.next(this);
         this.#connected.complete();
       },

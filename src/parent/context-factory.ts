@@ -7,6 +7,7 @@ import { PROFILE } from '../core/wire/handles.ts';
 import { decodeValue } from '../core/wire/values.ts';
 import { safeTitle } from './bootstrap/first-stage.ts';
 import { ConnectedContext } from './connected-context.ts';
+import { ConnectError } from './connection/connect-error.ts';
 import type { Connection, ConnectionListener } from './connection/connection.ts';
 import type { OutputChunk } from './connection/transport.ts';
 import type { ContextOptions } from './context-options.ts';
@@ -106,6 +107,7 @@ export class ContextFactory {
     const plan: ViaPlan = {
       via,
       request: { ...spec, options, viaId: via.id },
+      fault: faultOf(options),
       send: (request) => {
         const hopId = isGone(via) ? undefined : this.#scope.route(firstOf(via).id)?.remoteId;
         if (hopId !== undefined) this.#scope.send(hopId, request);
@@ -130,6 +132,12 @@ export class ContextFactory {
       },
     });
   }
+}
+
+/** What cannot be sent to the context that connects. */
+function faultOf(options: Readonly<Record<string, unknown>>): ConnectError | undefined {
+  const [name] = Object.entries(options).find(([, value]) => typeof value === 'function') ?? [];
+  return name === undefined ? undefined : new ConnectError('BAD_OPTION', `the option ${name} is a function, which cannot be sent to the context that connects; leave it out where there is a via`, { phase: 'transport' });
 }
 
 function isGone(context: Context): boolean {

@@ -55,14 +55,14 @@ export class ModuleForwarder {
   #onLoadModule(message: Message): void {
     if (message.replyTo === IS_DEAD) return;
     const [profile, answers, packed] = decodeValue(message.data, message.tail) as ModuleBatch;
+    // What is kept must not lie in the message: its memory goes to the other thread.
+    if (answers === null) this.#importers.set(profile, Buffer.from(packed));
+    else {
+      for (const record of unpackRecords(packed)) this.#records.set(`${profile} ${record[0]}`, record);
+      for (const answer of answers) this.#settle(profile, answer);
+    }
     // This context's own modules are among them, unless they came from its own other thread.
     if (profile === this.#profile && message.srcId !== this.#router.id) this.#router.table.twin?.send(message);
-    if (answers === null) {
-      this.#importers.set(profile, packed);
-      return;
-    }
-    for (const record of unpackRecords(packed)) this.#records.set(`${profile} ${record[0]}`, record);
-    for (const answer of answers) this.#settle(profile, answer);
   }
 
   #settle(profile: Profile, [kind, from, specifier, target]: ModuleAnswer): void {
@@ -143,10 +143,10 @@ export class ModuleForwarder {
   }
 
   #onLoadResource(message: Message): void {
-    this.#router.table.twin?.send(message);
     if (message.replyTo === IS_DEAD) return;
-    const answer = decodeValue(message.data, message.tail) as ResourceAnswer;
-    const [operation, path, error, value] = answer;
+    const [operation, path, error, given] = decodeValue(message.data, message.tail) as ResourceAnswer;
+    const value = given instanceof Uint8Array ? Buffer.from(given) : given;
+    const answer: ResourceAnswer = [operation, path, error, value];
     const name = `${operation} ${path}`;
     const bytes = value instanceof Uint8Array ? value.length : 256;
     if (error === null && this.#resourceBytes + bytes <= MAX_KEPT_RESOURCES) {
@@ -156,6 +156,7 @@ export class ModuleForwarder {
     const waiting = this.#waiting.get(name) ?? [];
     this.#waiting.delete(name);
     for (const { childId } of waiting) if (this.#router.table.get(childId) !== undefined) sendValue(this.#router, childId, LOAD_RESOURCE, answer);
+    this.#router.table.twin?.send(message);
   }
 }
 

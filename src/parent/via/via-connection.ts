@@ -19,6 +19,8 @@ export interface ViaPlan {
   readonly via: Context;
   /** Without the address for reports. */
   readonly request: Omit<ConnectRequest, 'contextId' | 'handle'>;
+  /** Why it cannot even be asked for. */
+  readonly fault: ConnectError | undefined;
   /** Sends the request on its way: to the hop that leads to `via`. False when there is none. */
   send(request: ConnectRequest): boolean;
   /** The stream that leads to `via`. */
@@ -58,7 +60,11 @@ export class ViaConnection implements Connection {
 
   /** Asks for the context. */
   start(): void {
-    if (!this.#plan.send({ ...this.#plan.request, contextId: this.#router.id, handle: this.#handle })) this.#lost();
+    const { fault } = this.#plan;
+    if (fault) {
+      this.#failed(fault);
+      this.#finish(undefined);
+    } else if (!this.#plan.send({ ...this.#plan.request, contextId: this.#router.id, handle: this.#handle })) this.#lost();
   }
 
   shutdown(): void {
@@ -112,6 +118,8 @@ export class ViaConnection implements Connection {
     const { table } = this.#router;
     table.delete(id);
     table.add(id, route);
+    // Before those who have waited look at it.
+    this.#listener.onBooted?.(nodeVersion);
     this.stream.open(passingTo(route), () => undefined);
     this.#booted.next(nodeVersion);
     this.#booted.complete();
