@@ -12,7 +12,7 @@ import { failure, first, startedProcesses, watchForLeaks, withTree } from './sup
 /** A chain of local contexts, each made by the one before it, all of them at once. */
 function chain(master: Master, depth: number): ConnectedContext[] {
   const contexts: ConnectedContext[] = [];
-  for (let level = 1; level <= depth; level++) contexts.push(master.local({ name: `level${String(level)}`, ...(level > 1 && { via: contexts[level - 2] as ConnectedContext }) }));
+  for (let level = 1; level <= depth; level++) contexts.push(master.local({ name: `level${String(level)}`, ...(level > 1 && { via: contexts[level - 2]! }) }));
   return contexts;
 }
 
@@ -22,7 +22,7 @@ describe('a context by way of another', () => {
   it('can be called before anything of the chain is connected', () =>
     withTree({}, async ({ master }) => {
       const contexts = chain(master, 4);
-      const last = contexts[3] as ConnectedContext;
+      const last = contexts[3]!;
       expect(await first(last.call(tasks.add, 1, 2))).toBe(3);
       expect(last.nodeVersion).toBe(process.version);
       expect(last.via).toBe(contexts[2]);
@@ -36,8 +36,8 @@ describe('a context by way of another', () => {
   it('can be ten deep', () =>
     withTree({}, async ({ master }) => {
       const contexts = chain(master, 10);
-      expect(await first((contexts[9] as ConnectedContext).call(tasks.add, 20, 22))).toBe(42);
-      await first((contexts[9] as ConnectedContext).call(tasks.print));
+      expect(await first(contexts[9]!.call(tasks.add, 20, 22))).toBe(42);
+      await first(contexts[9]!.call(tasks.print));
     }));
 
   it('has the limits of its master, and its logs arrive (REFERENCE 19, 20)', () =>
@@ -125,8 +125,8 @@ describe('a context by way of another', () => {
   it.each([[1], [2]])('is lost when number %i on the way is killed', (number) =>
     withTree({}, async ({ master }) => {
       const contexts = chain(master, 3);
-      const three = contexts[2] as ConnectedContext;
-      const { pid } = await first((contexts[number - 1] as ConnectedContext).call(tasks.whereAmI));
+      const three = contexts[2]!;
+      const { pid } = await first(contexts[number - 1]!.call(tasks.whereAmI));
       await first(three.call(tasks.add, 1, 1));
       const pending = failure(three.call(tasks.hang));
       process.kill(pid, 'SIGKILL');
