@@ -39,7 +39,7 @@ import type { ModuleStats } from './modules/client.ts';
 import { callersOf, findFunction } from './modules/function-finder.ts';
 import { policyConfig } from './modules/options.ts';
 import type { ModuleOptions } from './modules/options.ts';
-import { openModule } from './modules/remote-module.ts';
+import { openModule } from './modules/open-module.ts';
 import { ModuleResponder } from './modules/responder.ts';
 import { partFile } from './part-files.ts';
 import { RateLimit } from '../core/log/rate-limit.ts';

@@ -2,7 +2,7 @@ import { parse } from 'cjs-module-lexer';
 import type { FunctionRef } from '../../core/call/protocol.ts';
 import type { RemoteFunction } from '../../core/call/types.ts';
 import { UsageError } from '../../core/errors.ts';
-import { inAnyBuiltin, inLoadedBuiltins } from './find/builtins.ts';
+import { inAnyBuiltin, inLoadedBuiltins } from '../../parent/calls/builtins.ts';
 import { callerFiles } from './find/callers.ts';
 import { findInEngine } from './find/engine.ts';
 import { lexFile, moduleOf, pathOf, read } from './find/files.ts';

@@ -4,8 +4,8 @@ import { codeOnly } from '../code-only.ts';
 import { lex, moduleOf, pathOf } from './files.ts';
 import type { Inspect, Inspected, Script } from './inspection.ts';
 import { withInspector } from './inspection.ts';
-import { match } from './places.ts';
-import type { Place } from './places.ts';
+import { match } from '../../../parent/calls/places.ts';
+import type { Place } from '../../../parent/calls/places.ts';
 
 /** How many functions are looked at for the module of one: it, and what it wraps. */
 const MAX_LOOKED_AT = 16;

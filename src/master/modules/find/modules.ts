@@ -3,8 +3,8 @@ import type { RemoteFunction } from '../../../core/call/types.ts';
 import { settled } from './callers.ts';
 import { importedFile, lexFile, moduleOf, pathOf, read } from './files.ts';
 import { commonJsModules, exportsOf, isCommonJsLoaded } from './loaded.ts';
-import { match } from './places.ts';
-import type { Match, Place } from './places.ts';
+import { match } from '../../../parent/calls/places.ts';
+import type { Match, Place } from '../../../parent/calls/places.ts';
 
 interface Hit {
   readonly path: string;

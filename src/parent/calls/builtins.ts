@@ -1,11 +1,10 @@
-import { builtinModules, createRequire } from 'node:module';
-import type { FunctionRef } from '../../../core/call/protocol.ts';
-import type { RemoteFunction } from '../../../core/call/types.ts';
+import { builtinModules } from 'node:module';
+import type { FunctionRef } from '../../core/call/protocol.ts';
+import type { RemoteFunction } from '../../core/call/types.ts';
 
 /** Those that warn when they are touched, and other names of the same functions. */
 const LEFT_OUT = /^_|^(?:node:)?(?:sys|wasi|punycode|trace_events|ffi|sqlite|vfs)$/;
 
-const require = createRequire(import.meta.url);
 const functions = new Map<unknown, FunctionRef>();
 const classes: [value: object, ref: FunctionRef][] = [];
 const indexed = new Set<string>();
@@ -37,7 +36,8 @@ function index(wanted: (name: string) => boolean): void {
     if (indexed.has(name) || LEFT_OUT.test(name) || !wanted(name)) continue;
     indexed.add(name);
     const module = `node:${name.replace(/^node:/, '')}`;
-    const exports = require(module) as Record<string, unknown>;
+    const exports = process.getBuiltinModule(module) as unknown as Record<string, unknown> | undefined;
+    if (exports === undefined) continue;
     for (const [key, { value }] of Object.entries(Object.getOwnPropertyDescriptors(exports)) as [string, PropertyDescriptor & { value: unknown }][]) {
       if (typeof value !== 'function' || functions.has(value)) continue;
       const ref = { module, className: null, name: key };

@@ -1,4 +1,4 @@
-import type { RemoteFunction } from '../../../core/call/types.ts';
+import type { RemoteFunction } from '../../core/call/types.ts';
 
 /** Where a function is in its module: an export, or a static method of an exported class. */
 export interface Place {
