@@ -2,6 +2,7 @@ import Module, { isBuiltin } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { nativeAddon } from './failures.ts';
 import { VIRTUAL_ROOT, idOfPath, isVirtualPath, isVirtualUrl, idOfUrl, masterPath, virtualPath } from './ids.ts';
+import type { LoadedModule } from './children.ts';
 import type { Store } from './store.ts';
 
 /** The parts of Node's CommonJS loader that are used; none of them is documented, all of them are as old as npm. */
@@ -44,6 +45,14 @@ export function nativeImport(): (url: string) => Promise<unknown> {
   module.filename = module.id;
   module._compile('module.exports=(url)=>import(url)', module.id);
   return module.exports as (url: string) => Promise<unknown>;
+}
+
+/** The CommonJS modules of the master's that have been evaluated. */
+export function loadedCommonJs(store: Store): LoadedModule[] {
+  return [...store.ids].flatMap((id) => {
+    const module = store.formatOf(id) === 'commonjs' ? internals._cache[virtualPath(id)] : undefined;
+    return module === undefined ? [] : [[id, module.exports] as const];
+  });
 }
 
 /** Modules from the child's own disk are looked for from here. */

@@ -8,6 +8,9 @@ const VIRTUAL_URL = SCHEME + VIRTUAL_ROOT;
 /** What `tendril` is; no file. */
 export const LIBRARY_ID = 'file:///.library/tendril.cjs';
 
+/** What makes contexts in a child; no file either. */
+export const PARENT_ID = 'file:///.library/parent.cjs';
+
 /** The part of a URL before its query and fragment: instances of a module share a file. */
 export function withoutQuery(url: string): string {
   if (url.startsWith('data:')) return url;

@@ -5,6 +5,7 @@ import type { ModuleLink, ModuleRecord } from '../core/importer/records.ts';
 import { internals } from './commonjs.ts';
 import { virtualPath, virtualUrl } from './ids.ts';
 import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
+import type { LoadedModule } from './children.ts';
 import { expose, namespace, synthetic } from './namespaces.ts';
 import type { Binding } from './namespaces.ts';
 import type { Store } from './store.ts';
@@ -71,6 +72,11 @@ export class Linker {
     if (gates.length > 0) return Promise.all(gates).then(() => this.#evaluate(module, [])).then(() => exports);
     const pending = this.#evaluate(module, []);
     return pending ? pending.then(() => exports) : exports;
+  }
+
+  /** The ES modules that have been evaluated, with their namespaces. */
+  loaded(): LoadedModule[] {
+    return [...this.#modules.values()].flatMap(({ id, state, namespace: exports }) => (state === 'linking' ? [] : [[id, exports] as const]));
   }
 
   /** `require()` of an ES module. */

@@ -3,8 +3,9 @@ import { pathToFileURL } from 'node:url';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import { serveFiles } from './assets.ts';
 import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
-import { clearGlobals, internals, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
+import { clearGlobals, internals, loadedCommonJs, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualPath, virtualUrl } from './ids.ts';
+import type { LoadedModule } from './children.ts';
 import { Store } from './store.ts';
 import { feeding, serveWorkers, startWith } from './workers.ts';
 import type { WorkerImporter, WorkerStart } from './workers.ts';
@@ -53,7 +54,7 @@ export function start(given: ImporterHost | WorkerStart, part: string): Importer
 }
 
 function create(host: ImporterHost, part: string): WorkerImporter {
-  const store = new Store(host, 'native');
+  const store: Store = new Store(host, 'native', () => [...loadedEsModules(store), ...loadedCommonJs(store)]);
   (Module as unknown as { registerHooks(hooks: Hooks): void }).registerHooks({
     resolve: (specifier, context, next) => resolve(store, specifier, context, next),
     load: (url, context, next) => load(store, url, context, next),
@@ -111,6 +112,7 @@ function load(store: Store, url: string, context: HookContext, next: (url: strin
     return next(url, context);
   }
   const [id, format, source, , , names] = store.record(idOfUrl(url));
+  if (format === 'module') begun.add(id);
   const required = fromRequire(context);
   if (!required) {
     checkAttribute(url, format, context.importAttributes?.['type']);
@@ -118,6 +120,20 @@ function load(store: Store, url: string, context: HookContext, next: (url: strin
   }
   if (format === 'commonjs' && !required) return { format: 'module', source: facade(virtualPath(id), names), shortCircuit: true };
   return { format, source: format === 'wasm' ? source : Buffer.from(source).toString(), shortCircuit: true };
+}
+
+/** ES modules whose evaluation has begun. */
+const begun = new Set<string>();
+
+/** The ES modules that have been evaluated: `require` gives their namespaces, but for those that await. */
+function loadedEsModules(store: Store): LoadedModule[] {
+  return [...begun].flatMap((id) => {
+    try {
+      return store.formatOf(id) === 'module' ? [[id, internals._load(virtualPath(id), undefined, false)] as const] : [];
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** What `import` sees of a CommonJS module: its exports as default and as `module.exports`, and the names that were found in it. */

@@ -2,7 +2,7 @@ import { dirname, extname } from 'node:path';
 import { compileFunction } from 'node:vm';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import { serveFiles } from './assets.ts';
-import { clearGlobals, internals, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
+import { clearGlobals, internals, loadedCommonJs, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
 import type { CommonJsModule, MainHolder } from './commonjs.ts';
 import { nativeAddon } from './failures.ts';
 import { idOfPath, isVirtualPath, masterPath, virtualPath } from './ids.ts';
@@ -20,7 +20,7 @@ export function start(given: ImporterHost | WorkerStart, part: string): Importer
 }
 
 function create(host: ImporterHost, part: string): WorkerImporter {
-  const store = new Store(host, 'rendered');
+  const store: Store = new Store(host, 'rendered', () => [...linker.loaded(), ...loadedCommonJs(store)]);
   const linker = new Linker(store);
   const { prototype } = internals;
   const original = prototype.load;

@@ -4,7 +4,9 @@ import type { ImporterHost } from '../core/importer/importer.ts';
 import type { ModuleAnswer, ModuleRecord, Profile, RequestKind, ResourceAnswer, ResourceOperation, Target } from '../core/importer/records.ts';
 import { unpackRecords } from './batch.ts';
 import { nativeAddon, notFound } from './failures.ts';
-import { LIBRARY_ID, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
+import { Children } from './children.ts';
+import type { LoadedModule } from './children.ts';
+import { LIBRARY_ID, PARENT_ID, idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
 import { completeLibrary } from './library.ts';
 import { ModulePolicy, namesOf } from './policy.ts';
 
@@ -22,6 +24,7 @@ const library = Symbol.for('tendril.library');
 export class Store {
   readonly host: ImporterHost;
   readonly policy: ModulePolicy;
+  readonly children: Children;
   readonly #profile: Profile;
   readonly #records = new Map<string, ModuleRecord>();
   readonly #answers = new Map<string, Target>();
@@ -31,10 +34,12 @@ export class Store {
   #resourceBytes = 0;
   readonly #waiting = new Map<string, ((answer: ResourceAnswer) => void)[]>();
 
-  constructor(host: ImporterHost, profile: Profile) {
+  /** @param loaded - the modules of the master's that have been evaluated here */
+  constructor(host: ImporterHost, profile: Profile, loaded: () => LoadedModule[]) {
     this.host = host;
     this.policy = new ModulePolicy(host.policy);
     this.#profile = profile;
+    this.children = new Children(this, loaded);
   }
 
   /** Takes the answers and the packed records of a LOAD_MODULE. */
@@ -71,7 +76,7 @@ export class Store {
   record(id: string): ModuleRecord {
     let record = this.#records.get(id);
     if (record !== undefined && record[1] !== 'error' && this.policy.open) return record;
-    const refusal = id === LIBRARY_ID || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
+    const refusal = id === LIBRARY_ID || id === PARENT_ID || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
     if (refusal !== undefined) throw notFound('import', virtualPath(id), 'the importer', refused(refusal), this.host.error);
     if (record === undefined && this.#arrived(id)) record = this.#records.get(id);
     if (record === undefined && id === LIBRARY_ID) this.#records.set(id, (record = this.#library()));
@@ -85,6 +90,16 @@ export class Store {
     return record;
   }
 
+  /** The ID of a module, from its URL or path here; undefined when it is none of the master's. */
+  idOf(module: string): string | undefined {
+    return isVirtualUrl(module) ? idOfUrl(module) : isVirtualPath(module) ? idOfPath(module) : undefined;
+  }
+
+  /** The IDs of the modules that have come here. */
+  get ids(): IterableIterator<string> {
+    return this.#records.keys();
+  }
+
   /** How a module that is known here is run, without asking. */
   formatOf(id: string): string | undefined {
     return id === LIBRARY_ID ? 'commonjs' : this.#records.get(id)?.[1];
@@ -93,6 +108,7 @@ export class Store {
   /** Made when it is wanted: who uses the library may ask for the current call, and following calls costs each of them a little. */
   #library(): ModuleRecord {
     const exports = completeLibrary(this.host.library());
+    this.children.offer(exports);
     Object.defineProperty(globalThis, library, { value: exports });
     const source = Buffer.from("module.exports=globalThis[Symbol.for('tendril.library')]");
     return [LIBRARY_ID, 'commonjs', source, {}, {}, Object.keys(exports), null];

@@ -35,6 +35,7 @@ export function feeding(store: Store): Omit<WorkerImporter, 'load'> {
         const [, answers, packed] = value as ModuleBatch;
         store.takePacked(answers ?? [], packed);
       } else if (handle === LOAD_RESOURCE) store.takeResource(value as ResourceAnswer);
+      else store.children.take(value as Parameters<typeof store.children.take>[0]);
     },
     takeRecords: (answers, records) => {
       store.take(answers, records);

@@ -23,7 +23,7 @@ import type { ConnectedContext } from '../parent/connected-context.ts';
 import type { Connection, ConnectionListener } from '../parent/connection/connection.ts';
 import { DirectConnection } from '../parent/connection/direct-connection.ts';
 import type { LocalOptions } from '../parent/connection/local.ts';
-import { METHODS } from '../parent/connection/methods.ts';
+import { METHODS, defaultName } from '../parent/connection/methods.ts';
 import type { OpenMethod } from '../parent/connection/methods.ts';
 import { openSsh } from '../parent/connection/ssh/ssh.ts';
 import type { SshOptions } from '../parent/connection/ssh/options.ts';
@@ -159,12 +159,12 @@ export class Master implements AsyncDisposable {
 
   /** Starts a child on this machine. */
   local(options: LocalOptions & ContextOptions = {}): ConnectedContext {
-    return this.#make('local', options, `local.${String(process.pid)}`);
+    return this.#make('local', options);
   }
 
   /** Starts a child over ssh. Needs the package `ssh2`. */
   ssh(options: SshOptions & ContextOptions & { readonly nodePath?: string | readonly string[] }): ConnectedContext {
-    return this.#make('ssh', options, `ssh.${options.username === undefined ? '' : `${options.username}@`}${options.host}`);
+    return this.#make('ssh', options);
   }
 
   /** Ends all contexts in order, then this master. Resolves when nothing is left; never rejects. */
@@ -182,9 +182,9 @@ export class Master implements AsyncDisposable {
     return this.shutdown();
   }
 
-  #make(method: string, options: ContextOptions & object, defaultName: string): ConnectedContext {
+  #make(method: string, options: ContextOptions & object): ConnectedContext {
     if (this.#stopping) throw new ShutdownError('this master');
-    return this.#factory.make(method, options, defaultName);
+    return this.#factory.make(method, options, defaultName(method, options));
   }
 
   /** A child of this very process. */

@@ -8,12 +8,20 @@ const parts = new Map<PartName, Uint8Array>();
 export function partFile(name: PartName): Uint8Array {
   let part = parts.get(name);
   if (part === undefined) {
-    try {
-      part = readFileSync(new URL(`../../dist/part-${name}.deflate`, import.meta.url));
-    } catch (error) {
-      throw new TendrilError('ERR_TENDRIL_NO_CORE', `the part ${name} of the library is missing from the package; in a checkout, run npm run build`, { cause: error });
-    }
-    parts.set(name, part);
+    parts.set(name, (part = read(`part-${name}.deflate`)));
   }
   return part;
+}
+
+/** What makes contexts in a child: the text of a function, which goes through the importer. */
+export function makerPart(): string {
+  return read('part-maker.js').toString();
+}
+
+function read(name: string): Buffer {
+  try {
+    return readFileSync(new URL(`../../dist/${name}`, import.meta.url));
+  } catch (error) {
+    throw new TendrilError('ERR_TENDRIL_NO_CORE', `${name}, a part of the library, is missing from the package; in a checkout, run npm run build`, { cause: error });
+  }
 }

@@ -7,6 +7,7 @@ import { PortLink } from '../broker/port-link.ts';
 import { CallTracker } from '../call/current-call.ts';
 import { Dispatcher } from '../call/dispatch.ts';
 import type { ChildConfig } from '../config.ts';
+import { Context } from '../context.ts';
 import { ShutdownError, TendrilError, isError } from '../errors.ts';
 import { ImporterSlot } from '../importer/importer.ts';
 import { LogForwarder } from '../log/forwarder.ts';
@@ -19,8 +20,8 @@ import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
 import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
-import { ALLOCATE_ID, CALL_FUNCTION, LOAD_MODULE, LOAD_PART, LOAD_RESOURCE, PROFILE, SHUTDOWN } from '../wire/handles.ts';
-import { encodeValue } from '../wire/values.ts';
+import { CALL_FUNCTION, LOAD_MODULE, LOAD_PART, LOAD_RESOURCE, PARENTHOOD, PROFILE, SHUTDOWN } from '../wire/handles.ts';
+import { decodeValue, encodeValue } from '../wire/values.ts';
 import { MainLink } from './main-link.ts';
 import type { BrokerThreadData } from './broker-thread.ts';
 import { MainLease } from './main-lease.ts';
@@ -34,7 +35,7 @@ const WORKER_SOURCE =
   "const{workerData:w}=require('worker_threads');require('vm').runInThisContext(require('zlib').inflateRawSync(w.core)+'',{filename:'tendril-core'})(require,w.core,w.data)";
 
 /** What is for the importer, which user code may be waiting for. */
-const TO_IMPORTER: readonly number[] = [LOAD_MODULE, LOAD_RESOURCE, ALLOCATE_ID];
+const TO_IMPORTER: readonly number[] = [LOAD_MODULE, LOAD_RESOURCE, PARENTHOOD];
 
 /**
  * The main thread of a child: runs user code. Until the first call it is alone; then it starts the broker thread, and both
@@ -91,14 +92,15 @@ export class MainThread {
     this.#importer = new ImporterSlot({
       require: createRequire('/dev/null/tendril/'),
       policy: config.modules,
-      send: (handle, value) => {
-        this.#sendUp(handle, value);
+      send: (handle, value, dstId) => {
+        this.#sendUp(handle, value, dstId);
       },
       wait: (done) => {
         this.#wait(done);
       },
       library: () => (library ??= childLibrary(contexts, this.#log, this.#tracker)),
       error: (code, message) => new TendrilError(code, message),
+      internals: { scope: contexts.scope, config, Stream, Context, encodeValue, decodeValue },
     });
     this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#importer.resolve(ref), this.#tracker);
     for (const handle of TO_IMPORTER) this.#router.addHandler(handle, { policy: hasParentAuthority, deliver: (message) => { this.#toImporter(message); } });
@@ -220,7 +222,7 @@ export class MainThread {
     for (const message of this.#takeFrom(batch)) {
       const { handle, srcId } = message;
       this.#held.push(message);
-      if (handle === SHUTDOWN && (srcId === this.#config.id || this.#config.parentIds.includes(srcId))) this.#shutdownHeld = true;
+      if (handle === SHUTDOWN && this.#isAbove(srcId)) this.#shutdownHeld = true;
       if (this.#held.length === 1) this.#broker.after(0, () => { this.#takeHeld(); });
     }
   }
@@ -229,7 +231,7 @@ export class MainThread {
   #takeFrom(batch: readonly Message[]): Message[] {
     return batch.filter((message) => {
       const { handle, srcId } = message;
-      if (!this.#config.parentIds.includes(srcId) || !TO_IMPORTER.includes(handle)) return true;
+      if (!this.#isAbove(srcId) || !TO_IMPORTER.includes(handle)) return true;
       try {
         this.#toImporter(message);
       } catch (error) {
@@ -237,6 +239,11 @@ export class MainThread {
       }
       return false;
     });
+  }
+
+  /** A parent, or the other thread of this very context. */
+  #isAbove(srcId: number): boolean {
+    return srcId === this.#config.id || this.#config.parentIds.includes(srcId);
   }
 
   #takeHeld(): void {

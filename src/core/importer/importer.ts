@@ -1,18 +1,32 @@
 import { compileFunction } from 'node:vm';
 import { inflateRawSync } from 'node:zlib';
 import type { FunctionRef } from '../call/protocol.ts';
+import type { ChildConfig } from '../config.ts';
+import type { Context, ContextScope } from '../context.ts';
 import { TendrilError } from '../errors.ts';
 import { decodeValue } from '../wire/values.ts';
+import type { encodeValue } from '../wire/values.ts';
+import type { Stream } from '../routing/stream.ts';
 import type { Message } from '../wire/frame.ts';
 import { LOAD_MODULE } from '../wire/handles.ts';
 import type { ModuleBatch, ModulePolicyConfig } from './records.ts';
+
+/** What is in the core and not in the library that user code sees. */
+export interface Internals {
+  readonly scope: ContextScope;
+  readonly config: ChildConfig;
+  readonly Stream: typeof Stream;
+  readonly Context: typeof Context;
+  readonly encodeValue: typeof encodeValue;
+  readonly decodeValue: typeof decodeValue;
+}
 
 /** What the importer needs of the context that it runs in. */
 export interface ImporterHost {
   readonly require: NodeJS.Require;
   readonly policy: ModulePolicyConfig;
-  /** Sends a value to the parent, on a handle. */
-  send(handle: number, value: unknown): void;
+  /** Sends a value on a handle, to the parent unless the destination is given. */
+  send(handle: number, value: unknown, dstId?: number): void;
   /**
    * Blocks this thread until `done` is true; messages for the importer are taken meanwhile. What has come already is taken
    * before anything else, so that a `done` which is true at once is a look at what there is. Throws when it never will be.
@@ -22,6 +36,8 @@ export interface ImporterHost {
   readonly library: () => Record<string, unknown>;
   /** Makes an error of the library's. */
   readonly error: (code: string, message: string) => Error;
+  /** For what makes contexts from here; in the main thread of a context only. */
+  readonly internals?: Internals;
 }
 
 /** The importer: hooks into Node's loaders. The master sends it ahead of the first module (src/importer). */

@@ -6,7 +6,7 @@ export const GET_MODULE = 100;
 export const CALL_FUNCTION = 101;
 /** Anyone to the master: a log record. */
 export const FORWARD_LOG = 102;
-/** Child to parent: IDs for contexts of its own are wanted; and back: here they are. */
+/** Child to parent: IDs for contexts of its own are wanted. */
 export const ALLOCATE_ID = 105;
 /** Parent to child: shut down. */
 export const SHUTDOWN = 106;
@@ -30,6 +30,9 @@ export const PROFILE = 115;
 export const LOAD_PART = 116;
 /** Parent to child: start a context below, and end it. Ours; Mitogen calls a function for that. */
 export const CONNECT = 117;
+
+/** What a context needs to have children: asked of the parent, and of the other thread of the context; and back. Ours. */
+export const PARENTHOOD = 118;
 
 /** The numbers that are the library's, now or later. */
 export const FIRST_RESERVED_HANDLE = 100;

@@ -8,3 +8,10 @@ export type OpenMethod = (options: Readonly<Record<string, unknown>> & { readonl
 
 /** The methods that need nothing but this part of the library, by name. */
 export const METHODS: ReadonlyMap<string, OpenMethod> = new Map<string, OpenMethod>([['local', openLocal]]);
+
+/** The name of a context that has none of its own: the method, and what it leads to. */
+export function defaultName(method: string, options: object): string {
+  const { host, username } = options as { readonly host?: unknown; readonly username?: unknown };
+  if (typeof host !== 'string') return `${method}.${String(process.pid)}`;
+  return `${method}.${typeof username === 'string' ? `${username}@` : ''}${host}`;
+}

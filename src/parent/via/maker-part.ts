@@ -1,0 +1,81 @@
+import { isBuiltin } from 'node:module';
+import { inspect } from 'node:util';
+import type { FunctionFinder } from '../../core/context.ts';
+import type { Context, ContextScope } from '../../core/context.ts';
+import { UsageError } from '../../core/errors.ts';
+import type { LogForwarder } from '../../core/log/forwarder.ts';
+import { CONNECT, FORWARD_MODULE } from '../../core/wire/handles.ts';
+import type { MakerHost } from '../../importer/children.ts';
+import { inAnyBuiltin, inLoadedBuiltins } from '../calls/builtins.ts';
+import { match } from '../calls/places.ts';
+import { remoteModule } from '../calls/remote-module.ts';
+import type { ConnectedContext } from '../connected-context.ts';
+import { ContextFactory } from '../context-factory.ts';
+import type { ContextOptions } from '../context-options.ts';
+import { profileOf } from '../modules/profile.ts';
+import { defaultName } from '../connection/methods.ts';
+import { partsOf } from './part-ledger.ts';
+
+/**
+ * The main thread's side of a context that makes contexts: `router.local()` and the others, and calls to what they give.
+ * The work is done by the other thread (src/parent/via/connector.ts).
+ */
+export function start(host: MakerHost): (method: string, options?: ContextOptions) => ConnectedContext {
+  const { scope, config, library, needParts, allocateId, send } = host;
+  const { router } = scope;
+  const log = library['log'] as LogForwarder;
+  const self = library['self'] as Context;
+  const factory = new ContextFactory({
+    scope,
+    logLevel: config.logLevel,
+    via: self,
+    allocateId,
+    // The other thread sees the end itself.
+    releaseId: () => undefined,
+    direct: () => {
+      throw new UsageError('ERR_TENDRIL_CHILD_CALL', 'contexts are started by the other thread of this context');
+    },
+    send: (_hopId, request) => {
+      send(CONNECT, ['connect', request], config.id);
+    },
+    route: () => router.table.parent,
+    prepare: (context, { module }) => {
+      if (!module.startsWith('node:')) send(FORWARD_MODULE, [context.id, profileOf(context.nodeVersion), [module]], config.id);
+    },
+    onOutput: ({ name }, stream, line) => {
+      log.record(`${name}.${stream}`, 'info', line);
+    },
+  });
+  Object.assign(scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }, {
+    find: finder(host),
+    open: (module, call) => remoteModule(moduleId(host, module), call),
+  } satisfies Partial<ContextScope>);
+  return (method, options = {}) => {
+    if (options.onProfile) throw new UsageError('ERR_TENDRIL_BAD_OPTION', 'the option onProfile is for contexts that the master makes: profiles go there');
+    needParts(partsOf(method));
+    return factory.make(method, options, defaultName(method, options));
+  };
+}
+
+/** Finds functions of builtin modules, and of the master's modules that have been evaluated here. */
+function finder({ loaded }: MakerHost): FunctionFinder {
+  return (fn) => {
+    const builtin = inLoadedBuiltins(fn) ?? (/\{ \[native code\] \}$/.test(Function.prototype.toString.call(fn)) ? inAnyBuiltin(fn) : undefined);
+    if (builtin) return builtin;
+    const hits = loaded().flatMap(([module, exports]) => {
+      const found = match(exports, fn);
+      return found ? [{ module, ...found }] : [];
+    });
+    const [best] = hits.sort((one, other) => one.rank - other.rank);
+    if (best) return { module: best.module, ...best.place };
+    const name = fn.name === '' ? 'an anonymous function' : `the function ${fn.name}`;
+    throw new UsageError('ERR_TENDRIL_NOT_CALLABLE', `${name} cannot be called in another context: no module that is loaded here exports it. Export it, or say which module it is:\nconst tasks = context.module(new URL('./tasks.js', import.meta.url));\ntasks.${fn.name === '' ? 'name' : fn.name}(...)`);
+  };
+}
+
+function moduleId(host: MakerHost, module: unknown): string {
+  const name = typeof module === 'string' ? module : String((module as { href?: unknown } | null | undefined)?.href);
+  const id = name.startsWith('node:') && isBuiltin(name) ? name : host.idOf(name);
+  if (id !== undefined) return id;
+  throw new UsageError('ERR_TENDRIL_NOT_CALLABLE', `module() takes the URL or path of a module of the master's, such as new URL('./tasks.js', import.meta.url), or a builtin module such as node:os, got ${inspect(module)}`);
+}
