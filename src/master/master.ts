@@ -24,9 +24,13 @@ import { codeCache, compressedCore } from '../parent/bootstrap/payload.ts';
 import { openLocal } from '../parent/connection/local.ts';
 import type { LocalOptions } from '../parent/connection/local.ts';
 import type { FirstStage, Transport } from '../parent/connection/transport.ts';
+import { ChildRouting } from '../parent/routing/child-routing.ts';
+import { unidirectional } from '../parent/routing/edge-policy.ts';
+import type { EdgePolicy } from '../parent/routing/edge-policy.ts';
+import { MAX_ID } from '../parent/routing/id-pool.ts';
+import type { Quotas } from '../parent/routing/quotas.ts';
 import { openSsh } from '../parent/connection/ssh/ssh.ts';
 import type { SshOptions } from '../parent/connection/ssh/options.ts';
-import { IdAllocator } from './id-allocator.ts';
 import { LogSink } from './log-sink.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import type { ModuleStats } from './modules/client.ts';
@@ -56,6 +60,15 @@ export interface MasterOptions {
   readonly trace?: TraceLevel;
   /** Which modules and files children get. Default: all that the modules of their calls lead to. */
   readonly modules?: ModuleOptions;
+  /**
+   * Whether contexts may talk only with those above and below them (Mitogen's unidirectional mode), here and in all
+   * children. Messages between others are answered with a ChannelError `refused-by-routing`. Default false.
+   */
+  readonly unidirectional?: boolean;
+  /** Which messages may pass here from one child to another. Default: all, or none if {@link MasterOptions.unidirectional}. */
+  readonly edgePolicy?: EdgePolicy;
+  /** What a child may ask for, with all that is behind it. Defaults: docs/limits.md. */
+  readonly quotas?: Partial<Quotas>;
   /** Time and IO. Default: the real ones. */
   readonly broker?: Broker;
 }
@@ -90,7 +103,7 @@ export class Master implements AsyncDisposable {
   /** Log records of the whole tree that pass the level. Hot. */
   readonly logs: Observable<LogRecord>;
   readonly #options: MasterOptions;
-  readonly #ids = new IdAllocator();
+  readonly #routing: ChildRouting;
   readonly #contexts = new Map<number, ConnectedContext>();
   readonly #scope: ContextScope;
   readonly #sink: LogSink;
@@ -109,6 +122,14 @@ export class Master implements AsyncDisposable {
     this.#endTrace = traceTo(this.#trace, 'master');
     this.broker = options.broker ?? new NodeBroker();
     this.router = new Router(this.broker, { id: 0, parentIds: [], maxMessageSize: options.maxMessageSize ?? DEFAULT_MAX_MESSAGE_SIZE });
+    this.#routing = new ChildRouting(this.router, {
+      ids: [[1, MAX_ID + 1]],
+      edge: options.edgePolicy ?? (options.unidirectional === true ? unidirectional : undefined),
+      quotas: options.quotas,
+      warn: (text) => {
+        this.#own('warn', text);
+      },
+    });
     this.#scope = {
       router: this.router,
       reviver: createReviver(this.router, (id, name) => (id === 0 ? this.self : (this.#contexts.get(id) ?? new Context(this.#scope, id, name)))),
@@ -172,7 +193,7 @@ export class Master implements AsyncDisposable {
 
   #connect(options: ContextOptions & { readonly nodePath?: string | readonly string[] }, defaultName: string, eager: boolean, open: (stage: FirstStage, title: string) => Observable<Transport>): ConnectedContext {
     if (this.#stopping) throw new ShutdownError('this master');
-    const id = this.#ids.allocate();
+    const id = this.#routing.ids.allocateNow();
     const name = options.name ?? `${defaultName}.${String(id)}`;
     const title = safeTitle(options.title ?? `tendril:${name} (from ${userName()}@${hostname()}:${String(process.pid)})`);
     const config: ChildConfig = {
@@ -185,6 +206,7 @@ export class Master implements AsyncDisposable {
       readBufferSize: this.#options.readBufferSize ?? DEFAULT_READ_BUFFER_SIZE,
       trace: this.#trace,
       profile: options.onProfile !== undefined,
+      unidirectional: this.#options.unidirectional ?? false,
       modules: policyConfig(this.#options.modules ?? {}),
     };
     const context = new ConnectedContext(this.#scope, {
@@ -195,6 +217,9 @@ export class Master implements AsyncDisposable {
       eager,
       bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
       // Mistakes in options fail the connection, as everything else that goes wrong with it.
+      attach: (stream) => {
+        this.#routing.routes.attach(stream, name);
+      },
       open: defer(() => open(firstStage(title, options.nodePath), title)),
       onOutput: (stream, line) => {
         this.#sink.write({ level: 'info', message: line, logger: `tendril.ctx.${name}`, context: name, contextId: id, stream });
@@ -208,7 +233,7 @@ export class Master implements AsyncDisposable {
     context.closed.subscribe(() => {
       this.#contexts.delete(id);
       this.responder.forget(id);
-      this.#ids.release(id);
+      this.#routing.ids.release(id);
     });
     return context;
   }
@@ -225,8 +250,9 @@ export class Master implements AsyncDisposable {
   }
 
   #onLog(message: Message): void {
-    if (message.replyTo === IS_DEAD) return;
-    const name = this.#contexts.get(message.srcId)?.name ?? `context ${String(message.srcId)}`;
+    const via = this.router.table.get(message.srcId)?.remoteId;
+    if (message.replyTo === IS_DEAD || (via !== undefined && !this.#routing.traffic.admitsLog(message, via))) return;
+    const name = this.#contexts.get(message.srcId)?.name ?? this.#routing.routes.nameOf(message.srcId) ?? `context ${String(message.srcId)}`;
     let content: unknown;
     try {
       content = decodeValue(message.data, message.tail);
@@ -252,7 +278,6 @@ export class Master implements AsyncDisposable {
       this.#own('error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
     this.router.events.subscribe((event) => {
-      if (event.type === 'message-dropped' && this.#dropLog.admits(this.broker.now())) this.#own('warn', `dropped a message of context ${String(event.srcId)}: ${event.why}`);
       if (event.type === 'message-refused') this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
     });
   }

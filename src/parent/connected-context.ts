@@ -37,6 +37,8 @@ export interface ConnectPlan {
   readonly codeCache: () => Uint8Array;
   readonly eager: boolean;
   readonly bootTimeoutMs: number;
+  /** Routes the ID of the context to its stream, and announces it. */
+  attach(stream: Stream): void;
   /** Takes a line of raw output. */
   onOutput(stream: OutputChunk['stream'], line: string): void;
   /** Sends the module of a function ahead of a call. */
@@ -73,7 +75,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     this.connected = guarded(this.#connected, report, `subscriber of ${this.name}.connected`);
     this.closed = guarded(this.#closed, report, `subscriber of ${this.name}.closed`);
     this.#stream = new Stream(router.broker, this.id, router.maxMessageSize);
-    router.table.add(this.id, this.#stream);
+    plan.attach(this.#stream);
     // Before the router hears of it: at an orderly end conversations complete, where the router would fail them.
     this.#stream.closed.subscribe((error) => {
       this.#streamClosed(error);
