@@ -55,6 +55,8 @@ export class VirtualNode {
   routing: ChildRouting | undefined;
   /** Offences of children that it would have logged. */
   readonly warnings: string[] = [];
+  /** Called when the connection to the parent has ended there. */
+  ended: () => void = () => undefined;
   readonly #tree: NodeHost;
   #ending = false;
 

@@ -157,11 +157,13 @@ export class IdBlocks {
   /** Gives those who wait what is there, in their order, and asks above for what is not. */
   #serve(): void {
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
-      if (this.#pool.free < next.count && !next.asked && this.#router.table.parent !== undefined) {
+      if (this.#pool.free < next.count) {
         if (this.#asking) return;
-        next.asked = true;
-        this.#ask(next.count);
-        return;
+        if (!next.asked && this.#router.table.parent !== undefined) {
+          next.asked = true;
+          this.#ask(next.count);
+          return;
+        }
       }
       this.#waiting.shift();
       const ranges = this.#pool.take(next.count);
