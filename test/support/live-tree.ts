@@ -23,6 +23,8 @@ export interface LiveTreeOptions extends Omit<ChildRoutingOptions, 'warn' | 'ids
   readonly latencyMs?: number;
   /** IDs that the root has. Default: all. */
   readonly ids?: number;
+  /** Called for each context that begins. */
+  readonly onBorn?: (node: VirtualNode) => void;
 }
 
 /** A context that was asked for. */
@@ -114,6 +116,7 @@ export class LiveTree implements NodeHost {
     parent.router.open(down, uplink.left);
     node.router.open(up, uplink.right);
     this.made.push(node);
+    this.#options.onBorn?.(node);
     return node;
   }
 

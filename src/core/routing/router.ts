@@ -292,8 +292,9 @@ export class Router {
 
   #admits(handler: Handler, message: Message, from: Stream | undefined): boolean {
     if (handler.respondent !== undefined) {
-      // A dead message can come from any hop on the way to the respondent; random handles keep strangers out.
-      if (message.srcId === handler.respondent || (message.replyTo === IS_DEAD && message.handle >= FIRST_DYNAMIC_HANDLE && (from === undefined || from === (this.table.get(handler.respondent) ?? this.table.parent)))) return true;
+      // A dead message can come from any hop on the way to the respondent; random handles keep strangers out. From above
+      // also when the way leads down by now: the question may have gone up just before the respondent was announced.
+      if (message.srcId === handler.respondent || (message.replyTo === IS_DEAD && message.handle >= FIRST_DYNAMIC_HANDLE && [undefined, this.table.parent, this.table.get(handler.respondent)].includes(from))) return true;
       if (handler.policy === undefined) return false;
     }
     const policy = handler.policy ?? hasParentAuthority;
