@@ -94,6 +94,35 @@ describe('context IDs', () => {
     expect(tree.faults).toEqual([]);
   });
 
+  it('that were asked for by a child which is gone stay with the one that asked for it', () => {
+    const tree = new LiveTree({ latencyMs: 0 });
+    const [child, grandchild] = tree.chain(tree.root, 2);
+    const { ids } = child!.raise();
+    for (let left = ids.counts.free; left > 0; left--) ids.allocateNow();
+    const birth = tree.connect(grandchild!);
+    child!.uplink!.latencyMs = 100;
+    tree.broker.advance(50);
+    grandchild!.uplink!.lose();
+    tree.broker.run();
+    expect(birth.error).toBeInstanceOf(ChannelError);
+    expect(ids.counts).toMatchObject({ free: 32, holders: 0 });
+  });
+
+  it('that are released early rest from when nothing leads there any more', () => {
+    const tree = new LiveTree({ ids: 2, quarantineMs: QUARANTINE });
+    const node = tree.born(tree.root);
+    const { ids } = tree.root.routing!;
+    ids.release(node.id);
+    tree.broker.advance(2 * QUARANTINE);
+    expect(tree.born(tree.root).id).toBe(2);
+    expect(tree.connect(tree.root).error).toMatchObject({ code: 'ERR_TENDRIL_NO_IDS' });
+    node.uplink!.lose();
+    tree.broker.run();
+    expect(ids.counts).toMatchObject({ free: 0, resting: 1 });
+    tree.broker.advance(QUARANTINE);
+    expect(tree.born(tree.root).id).toBe(node.id);
+  });
+
   it('can be allocated by the master for a context far below, which then is reached at once', () => {
     const { tree, master, left } = dataCentres();
     const target = left[3]!;

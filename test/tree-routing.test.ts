@@ -104,6 +104,7 @@ describe('the end of a context', () => {
     const { tree, master, bastion, left, right, all } = dataCentres();
     const dead = left[3]!;
     dead.listen(OPEN);
+    const quiet = tree.born(right[0]!);
     const waiters = all.filter((node) => !left[1]!.subtree.includes(node)).map((node) => {
       const ends: string[] = [];
       node.listen(REPLY, { respondent: dead.id }, (message) => ends.push(deadError(message.data).reason));
@@ -113,8 +114,8 @@ describe('the end of a context', () => {
       return ends;
     });
     const listener: string[] = [];
-    new Mailbox<string>(right[2]!.scope, dead.id, 3001).subscribe({ next: (value) => listener.push(value), error: (error: ChannelError) => listener.push(error.reason) });
-    dead.send(right[2]!.id, 3001, Buffer.from(encodeValue('heard').data).toString());
+    new Mailbox<string>(quiet.scope, dead.id, 3001).subscribe({ next: (value) => listener.push(value), error: (error: ChannelError) => listener.push(error.reason) });
+    dead.send(quiet.id, 3001, Buffer.from(encodeValue('heard').data).toString());
     tree.broker.run();
     expect(listener).toEqual(['heard']);
     // The intermediate of its intermediate goes.
