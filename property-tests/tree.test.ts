@@ -50,6 +50,8 @@ function aParent(tree: LiveTree, choice: number, isDeep: boolean): VirtualNode {
 
 /** Sees that no ID is given again before its rest is over, and none twice. */
 class IdWatch {
+  /** What was wrong: contexts begin where nothing can be thrown. */
+  readonly faults: string[] = [];
   readonly #tree: LiveTree;
   readonly #endedAt = new Map<number, number>();
 
@@ -59,8 +61,9 @@ class IdWatch {
 
   began(node: VirtualNode): void {
     const ended = this.#endedAt.get(node.id);
-    if (ended !== undefined) expect(this.#tree.broker.now() - ended).toBeGreaterThanOrEqual(QUARANTINE);
-    expect(this.#tree.alive.filter(({ id }) => id === node.id)).toEqual([node]);
+    const restedMs = this.#tree.broker.now() - (ended ?? -Infinity);
+    if (restedMs < QUARANTINE) this.faults.push(`${String(node.id)} rested for ${String(restedMs)} ms only`);
+    if (this.#tree.alive.some((other) => other.id === node.id && other !== node)) this.faults.push(`two contexts are ${String(node.id)}`);
   }
 
   ended(node: VirtualNode): void {
@@ -150,6 +153,7 @@ describe('a tree whose contexts come and go', () => {
             expect(received).toEqual(expected);
           }
           expectGrantsNested(tree);
+          expect(ids.faults).toEqual([]);
           expect(tree.faults).toEqual([]);
         });
       }),
@@ -235,6 +239,7 @@ describe('a tree whose contexts come and go', () => {
             // A liar is heard under its own name, or that of a ghost behind it.
             if (liar && srcId !== liar.id) expect([srcId, liar.parent?.routing?.ids.holds(liar.id, srcId)]).toEqual([srcId, true]);
           }
+          expect(watch.faults).toEqual([]);
           expect(tree.faults).toEqual([]);
         });
       }),
