@@ -9,6 +9,9 @@ export type { Logger, LogRecord } from './master/log-sink.ts';
 export { ConnectedContext } from './parent/connected-context.ts';
 export type { Closed } from './parent/connection/connection.ts';
 export type { LocalOptions } from './parent/connection/local.ts';
+export type { EdgeEnvelope, EdgePolicy } from './parent/routing/edge-policy.ts';
+export type { Quotas } from './parent/routing/quotas.ts';
+export type { Rate } from './parent/token-bucket.ts';
 export type { KeyboardInteractive, KeyboardInteractiveRequest, SshOptions } from './parent/connection/ssh/options.ts';
 export { ConnectError } from './parent/connection/connect-error.ts';
 export type { ConnectPhase, ConnectReason } from './parent/connection/connect-error.ts';
@@ -19,6 +22,7 @@ export type { Emitted, RemoteFunction, RemoteMethod, RemoteModule } from './core
 export type { CurrentCall } from './core/call/current-call.ts';
 export type { LogLevel, TraceLevel } from './core/config.ts';
 export type { Broker, Fault } from './core/broker/broker.ts';
+export type { DropReason, StreamStats } from './core/routing/gate.ts';
 export type { Router, RouterEvent } from './core/routing/router.ts';
 export { Mailbox } from './core/mailbox/mailbox.ts';
 export type { MailboxOptions } from './core/mailbox/mailbox.ts';

@@ -27,6 +27,8 @@ export interface ChildConfig {
   readonly trace: TraceLevel;
   /** Whether the main thread profiles itself, and sends the profile on the handle PROFILE when it shuts down. */
   readonly profile: boolean;
+  /** Whether nothing passes between the children of this context, should it get some. */
+  readonly unidirectional: boolean;
   /** Which modules may come here. */
   readonly modules: ModulePolicyConfig;
 }

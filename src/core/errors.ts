@@ -64,6 +64,7 @@ export type DeadReason =
   | 'no-route'
   | 'invalid-handle'
   | 'refused-by-policy'
+  | 'refused-by-routing'
   | 'unexpected-source'
   | 'too-large'
   | 'respondent-gone'

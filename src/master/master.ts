@@ -30,9 +30,14 @@ import type { SshOptions } from '../parent/connection/ssh/options.ts';
 import { ContextFactory } from '../parent/context-factory.ts';
 import type { ContextSpec } from '../parent/context-factory.ts';
 import type { ContextOptions } from '../parent/context-options.ts';
+import { ChildRouting } from '../parent/routing/child-routing.ts';
+import { unidirectional } from '../parent/routing/edge-policy.ts';
+import type { EdgePolicy } from '../parent/routing/edge-policy.ts';
+import { MAX_ID } from '../parent/routing/id-pool.ts';
+import type { Quotas } from '../parent/routing/quotas.ts';
 import { forward } from '../parent/via/connector.ts';
+import { Parenthood } from '../parent/via/parenthood.ts';
 import { PartLedger } from '../parent/via/part-ledger.ts';
-import { IdAllocator } from './id-allocator.ts';
 import { LogSink } from './log-sink.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import type { ModuleStats } from './modules/client.ts';
@@ -63,6 +68,15 @@ export interface MasterOptions {
   readonly trace?: TraceLevel;
   /** Which modules and files children get. Default: all that the modules of their calls lead to. */
   readonly modules?: ModuleOptions;
+  /**
+   * Whether contexts may talk only with those above and below them (Mitogen's unidirectional mode), here and in all
+   * children. Messages between others are answered with a ChannelError `refused-by-routing`. Default false.
+   */
+  readonly unidirectional?: boolean;
+  /** Which messages may pass here from one child to another. Default: all, or none if {@link MasterOptions.unidirectional}. */
+  readonly edgePolicy?: EdgePolicy;
+  /** What a child may ask for, with all that is behind it. Defaults: docs/limits.md. */
+  readonly quotas?: Partial<Quotas>;
   /** Time and IO. Default: the real ones. */
   readonly broker?: Broker;
 }
@@ -81,7 +95,7 @@ export class Master implements AsyncDisposable {
   /** Log records of the whole tree that pass the level. Hot. */
   readonly logs: Observable<LogRecord>;
   readonly #options: MasterOptions;
-  readonly #ids = new IdAllocator();
+  readonly #routing: ChildRouting;
   readonly #factory: ContextFactory;
   readonly #scope: ContextScope;
   readonly #sink: LogSink;
@@ -100,6 +114,14 @@ export class Master implements AsyncDisposable {
     this.#endTrace = traceTo(this.#trace, 'master');
     this.broker = options.broker ?? new NodeBroker();
     this.router = new Router(this.broker, { id: 0, parentIds: [], maxMessageSize: options.maxMessageSize ?? DEFAULT_MAX_MESSAGE_SIZE });
+    this.#routing = new ChildRouting(this.router, {
+      ids: [[1, MAX_ID + 1]],
+      edge: options.edgePolicy ?? (options.unidirectional === true ? unidirectional : undefined),
+      quotas: options.quotas,
+      warn: (text) => {
+        this.#own('warn', text);
+      },
+    });
     this.#scope = {
       router: this.router,
       reviver: createReviver(this.router, (id, name) => (id === 0 ? this.self : (this.#factory.get(id) ?? new Context(this.#scope, id, name)))),
@@ -114,18 +136,23 @@ export class Master implements AsyncDisposable {
     });
     this.logs = this.#sink.records;
     const ledger = new PartLedger(this.router, partFile);
+    new Parenthood(this.router, ledger, this.#routing.ids);
     this.#factory = new ContextFactory({
       scope: this.#scope,
       logLevel: this.#sink.level,
       via: undefined,
-      allocateId: () => this.#ids.allocate(),
+      allocateId: () => this.#routing.ids.allocateNow(),
       releaseId: (id) => {
         this.responder.forget(id);
-        this.#ids.release(id);
+        this.#routing.ids.release(id);
       },
       direct: (spec, listener) => this.#direct(spec, listener),
       route: (id) => this.router.table.get(id),
+      dropRoute: (id) => {
+        this.router.removeRoutes([id], id);
+      },
       send: (hopId, request) => {
+        this.#routing.ids.expect(hopId, request.id);
         forward(this.router, ledger, hopId, request);
       },
       prepare: (context, ref) => {
@@ -202,6 +229,7 @@ export class Master implements AsyncDisposable {
       readBufferSize: this.#options.readBufferSize ?? DEFAULT_READ_BUFFER_SIZE,
       trace: this.#trace,
       profile,
+      unidirectional: this.#options.unidirectional ?? false,
       modules: policyConfig(this.#options.modules ?? {}),
     };
     const connection = new DirectConnection(
@@ -213,6 +241,9 @@ export class Master implements AsyncDisposable {
         codeCache: () => (eager && nodePath === undefined ? codeCache() : NO_CACHE),
         eager,
         bootTimeoutMs,
+        attach: (stream) => {
+          this.#routing.routes.attach(stream, name);
+        },
         // Mistakes in options fail the connection, as everything else that goes wrong with it.
         open: defer(() => open?.({ ...options, title }, firstStage(title, nodePath), this.broker) ?? EMPTY),
       },
@@ -223,8 +254,9 @@ export class Master implements AsyncDisposable {
   }
 
   #onLog(message: Message): void {
-    if (message.replyTo === IS_DEAD) return;
-    const name = this.#factory.get(message.srcId)?.name ?? `context ${String(message.srcId)}`;
+    const via = this.router.table.get(message.srcId)?.remoteId;
+    if (message.replyTo === IS_DEAD || (via !== undefined && !this.#routing.traffic.admitsLog(message, via))) return;
+    const name = this.#factory.get(message.srcId)?.name ?? this.#routing.routes.nameOf(message.srcId) ?? `context ${String(message.srcId)}`;
     let content: unknown;
     try {
       content = decodeValue(message.data, message.tail);
@@ -250,7 +282,6 @@ export class Master implements AsyncDisposable {
       this.#own('error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
     this.router.events.subscribe((event) => {
-      if (event.type === 'message-dropped' && this.#dropLog.admits(this.broker.now())) this.#own('warn', `dropped a message of context ${String(event.srcId)}: ${event.why}`);
       if (event.type === 'message-refused') this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
     });
   }

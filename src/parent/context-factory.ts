@@ -39,6 +39,8 @@ export interface FactoryScope {
   releaseId(id: number): void;
   /** The context that connects when the options name none; undefined when it is this process. */
   readonly via: Context | undefined;
+  /** Takes away what leads to a context that is gone, or never came. */
+  dropRoute(id: number): void;
   /** Begins to connect a child of this process. */
   direct(spec: ContextSpec, listener: ConnectionListener): Connection;
   /** Sends a request to the hop that leads to its `viaId`. */
@@ -114,6 +116,9 @@ export class ContextFactory {
         return hopId !== undefined;
       },
       route: () => this.#scope.route(via.id),
+      dropRoute: () => {
+        this.#scope.dropRoute(spec.id);
+      },
       stopping,
     };
     const connection = new ViaConnection(scope.router, plan, listener);

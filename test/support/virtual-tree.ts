@@ -13,6 +13,8 @@ import { IS_DEAD } from '../../src/core/wire/frame.ts';
 import type { Message } from '../../src/core/wire/frame.ts';
 import { SHUTDOWN } from '../../src/core/wire/handles.ts';
 import { deadError } from '../../src/core/wire/values.ts';
+import { ChildRouting } from '../../src/parent/routing/child-routing.ts';
+import type { ChildRoutingOptions } from '../../src/parent/routing/child-routing.ts';
 
 /** What a tree is like. */
 export interface TreeOptions {
@@ -31,7 +33,13 @@ export interface TreeOptions {
   readonly graceMs?: number;
 }
 
-/** One context of a {@link VirtualTree}: a real router, in virtual time. */
+/** What nodes need of their tree. */
+export interface NodeHost {
+  readonly broker: VirtualBroker;
+  readonly graceMs: number;
+}
+
+/** One context of a tree: a real router, in virtual time. */
 export class VirtualNode {
   readonly id: number;
   readonly parent: VirtualNode | undefined;
@@ -43,16 +51,27 @@ export class VirtualNode {
   /** Streams by the ID of the direct peer. */
   readonly streams = new Map<number, Stream>();
   alive = true;
-  readonly #tree: VirtualTree;
+  /** What its router has since it has children. */
+  routing: ChildRouting | undefined;
+  /** Offences of children that it would have logged. */
+  readonly warnings: string[] = [];
+  /** Called when the connection to the parent has ended there. */
+  ended: () => void = () => undefined;
+  readonly #tree: NodeHost;
   #ending = false;
 
-  constructor(tree: VirtualTree, id: number, parent: VirtualNode | undefined, uplink: VirtualLinks | undefined, maxMessageSize: number) {
+  constructor(tree: NodeHost, id: number, parent: VirtualNode | undefined, uplink: VirtualLinks | undefined, maxMessageSize: number) {
     this.#tree = tree;
     this.id = id;
     this.parent = parent;
     this.uplink = uplink;
     this.router = new Router(tree.broker, { id, parentIds: parent ? [parent.id, ...parent.router.parentIds] : [], maxMessageSize });
     this.router.events.subscribe((event) => this.events.push(event));
+  }
+
+  /** Makes this a context that has children. */
+  raise(options: Omit<ChildRoutingOptions, 'warn'> = {}): ChildRouting {
+    return (this.routing ??= new ChildRouting(this.router, { ...options, warn: (text) => this.warnings.push(text) }));
   }
 
   /** From this context up to the root. */
@@ -160,6 +179,7 @@ export class VirtualTree {
     const down = new Stream(this.broker, child.id, maxMessageSize);
     const up = new Stream(this.broker, parent.id, maxMessageSize);
     this.#trace(links, parent.id, child.id);
+    parent.raise();
     for (const ancestor of parent.lineage) ancestor.router.table.add(child.id, ancestor === parent ? down : this.#via(ancestor, parent));
     parent.children.push(child);
     parent.streams.set(child.id, down);

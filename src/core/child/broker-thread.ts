@@ -138,7 +138,7 @@ export class BrokerThread {
     });
     const limit = new RateLimit(MAX_LOGGED_DROPS, LOGGED_DROPS_MS);
     this.#router.events.subscribe((event) => {
-      if (event.type === 'message-dropped' && limit.admits(this.#broker.now())) log.record('tendril', 'warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
+      if (event.type === 'message-dropped' && !this.#router.gate && limit.admits(this.#broker.now())) log.record('tendril', 'warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
     });
     this.#broker.faults.subscribe(({ error, where }) => {
       log.record('tendril', 'error', `${where}: ${String(error)}`);

@@ -5,12 +5,13 @@ import type { Broker, Link } from '../broker/broker.ts';
 import { ShutdownError, UsageError } from '../errors.ts';
 import type { DeadReason } from '../errors.ts';
 import { GuardedObservable } from '../mailbox/guarded-observable.ts';
-import { hasParentAuthority, isImmediateChild } from '../mailbox/policy.ts';
+import { hasParentAuthority } from '../mailbox/policy.ts';
 import type { Policy } from '../mailbox/policy.ts';
 import { IS_DEAD, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { DEL_ROUTE, FIRST_DYNAMIC_HANDLE } from '../wire/handles.ts';
 import { decide } from './decide.ts';
+import type { DropReason, Gate, StreamStats } from './gate.ts';
 import type { Stream } from './stream.ts';
 import { RouteTable } from './table.ts';
 
@@ -24,12 +25,14 @@ export interface Handler {
   readonly policy?: Policy;
 }
 
-/** What happened in a router, for tools and tests. */
+/** What happened in a router, for tools and tests. `via` is the direct peer that a message came in from, or a route leads to. */
 export type RouterEvent =
   | { readonly type: 'stream-opened'; readonly id: number }
   | { readonly type: 'stream-closed'; readonly id: number; readonly error: Error | undefined }
-  | { readonly type: 'message-dropped'; readonly why: string; readonly srcId: number; readonly handle: number }
-  | { readonly type: 'message-refused'; readonly reason: DeadReason; readonly srcId: number; readonly handle: number };
+  | { readonly type: 'route-added'; readonly id: number; readonly via: number; readonly name: string }
+  | { readonly type: 'route-removed'; readonly id: number; readonly via: number }
+  | { readonly type: 'message-dropped'; readonly reason: DropReason; readonly why: string; readonly srcId: number; readonly handle: number; readonly via: number | undefined }
+  | { readonly type: 'message-refused'; readonly reason: DeadReason; readonly srcId: number; readonly handle: number; readonly via: number | undefined };
 
 /** Who a router is. */
 export interface RouterOptions {
@@ -63,6 +66,8 @@ export class Router {
   readonly maxMessageSize: number;
   readonly broker: Broker;
   readonly table: RouteTable<Stream>;
+  /** Put there by a context that has children. */
+  gate: Gate | undefined;
   /** Drops, refusals, streams; also on `diagnostics_channel` `tendril:router`. */
   readonly events: Observable<RouterEvent>;
   readonly #events = new Subject<RouterEvent>();
@@ -83,12 +88,18 @@ export class Router {
     this.maxMessageSize = options.maxMessageSize;
     this.table = new RouteTable(options.id);
     this.events = new GuardedObservable(broker.report, 'subscriber of the events of a router', (subscriber) => this.#events.subscribe(subscriber));
-    this.addHandler(DEL_ROUTE, { deliver: (message) => { this.#onDelRoute(message); }, policy: (message, scope) => this.#isAbove(message.srcId) || isImmediateChild(message, scope) });
+    // From above, where the sender is the parent or the other thread of this context. From children: src/parent.
+    this.addHandler(DEL_ROUTE, { deliver: (message) => { this.delRoute(message); }, policy: ({ srcId }) => srcId === this.parentIds[0] || srcId === this.id });
   }
 
   /** The direct peers. */
   get streams(): ReadonlySet<Stream> {
     return this.#streams;
+  }
+
+  /** What each direct peer has sent, and what became of it; empty in a context without children. */
+  stats(): readonly StreamStats[] {
+    return this.gate?.stats() ?? [];
   }
 
   /** How many handles are answered here. For leak checks. */
@@ -111,7 +122,7 @@ export class Router {
    * @param deliver - takes the messages of each chunk; {@link Router.receive} unless someone must look at them first
    */
   open(stream: Stream, link: Link, first?: Uint8Array, deliver: (batch: readonly Message[]) => void = (batch) => { this.receive(batch, stream); }): void {
-    this.#emit({ type: 'stream-opened', id: stream.remoteId });
+    this.emit({ type: 'stream-opened', id: stream.remoteId });
     stream.open(link, deliver, first);
   }
 
@@ -181,6 +192,7 @@ export class Router {
 
   /** Routes what came in on a stream. */
   receive(batch: readonly Message[], from: Stream): void {
+    this.gate?.received(batch, from);
     for (const message of batch) this.#route(message, from);
   }
 
@@ -221,14 +233,17 @@ export class Router {
         return;
       case 'forward':
         // At once, also in the middle of a delivery: a handler may never return.
-        from?.addressed(message.dstId);
+        if (from && this.gate?.admits(message, from, decision.peer) === false) return;
+        // Who has sent to a context, or heard of it, is told when it is gone.
+        from?.learn(message.dstId);
+        decision.peer.learn(message.srcId);
         decision.peer.send(message);
         return;
       case 'dead':
         this.#reply(message, decision.reason, decision.text);
         return;
       case 'drop':
-        this.#emit({ type: 'message-dropped', why: decision.why, srcId: message.srcId, handle: message.handle });
+        this.emit({ type: 'message-dropped', reason: 'bad-source', why: decision.why, srcId: message.srcId, handle: message.handle, via: from?.remoteId });
     }
   }
 
@@ -260,9 +275,8 @@ export class Router {
       return;
     }
     if (!this.#admits(handler, message, from)) {
-      const reason = handler.respondent === undefined ? 'refused-by-policy' : 'unexpected-source';
-      this.#emit({ type: 'message-refused', reason, srcId: message.srcId, handle: message.handle });
-      this.#reply(message, reason, handler.respondent === undefined ? 'refused by policy' : 'reply from unexpected context');
+      if (handler.respondent === undefined) this.#refuse(message, 'refused-by-policy', 'refused by policy', from);
+      else this.#refuse(message, 'unexpected-source', 'reply from unexpected context', from);
       return;
     }
     this.#hand(handler, message);
@@ -278,8 +292,9 @@ export class Router {
 
   #admits(handler: Handler, message: Message, from: Stream | undefined): boolean {
     if (handler.respondent !== undefined) {
-      // A dead message can come from any hop on the way to the respondent; random handles keep strangers out.
-      if (message.srcId === handler.respondent || (message.replyTo === IS_DEAD && message.handle >= FIRST_DYNAMIC_HANDLE && (from === undefined || from === (this.table.get(handler.respondent) ?? this.table.parent)))) return true;
+      // A dead message can come from any hop on the way to the respondent; random handles keep strangers out. From above
+      // also when the way leads down by now: the question may have gone up just before the respondent was announced.
+      if (message.srcId === handler.respondent || (message.replyTo === IS_DEAD && message.handle >= FIRST_DYNAMIC_HANDLE && [undefined, this.table.parent, this.table.get(handler.respondent)].includes(from))) return true;
       if (handler.policy === undefined) return false;
     }
     const policy = handler.policy ?? hasParentAuthority;
@@ -296,9 +311,14 @@ export class Router {
     this.sendDead(message.srcId, message.replyTo, reason, text);
   }
 
+  #refuse(message: Message, reason: DeadReason, text: string, from: Stream | undefined): void {
+    this.emit({ type: 'message-refused', reason, srcId: message.srcId, handle: message.handle, via: from?.remoteId });
+    this.#reply(message, reason, text);
+  }
+
   #tooLarge(message: Message): void {
     const text = `message too large (${String(payloadLength(message))} bytes, max ${String(this.maxMessageSize)} bytes)`;
-    this.#emit({ type: 'message-refused', reason: 'too-large', srcId: message.srcId, handle: message.handle });
+    this.emit({ type: 'message-refused', reason: 'too-large', srcId: message.srcId, handle: message.handle, via: undefined });
     // Whoever waits must wake up: the sender when it expects an answer, else the one that was to receive this.
     if (message.replyTo !== 0) this.sendDead(this.id, message.replyTo, 'too-large', text);
     else this.sendDead(message.dstId, message.handle, 'too-large', text);
@@ -308,56 +328,48 @@ export class Router {
     if (handler !== undefined) this.#hand(handler, { dstId: this.id, srcId, handle, replyTo: IS_DEAD, data: Buffer.from(`${reason}: ${text}`) });
   }
 
-  #onDelRoute(message: Message): void {
-    if (message.replyTo === IS_DEAD || message.data.length !== 2) return;
-    const id = Buffer.from(message.data).readUInt16BE(0);
-    if (id === this.id || this.parentIds.includes(id)) return;
-    const fromAbove = this.#isAbove(message.srcId);
-    if (!fromAbove) {
-      // A child may only tell of what is behind it.
-      if (id === message.srcId || this.table.get(id)?.remoteId !== message.srcId) return;
-      this.table.delete(id);
-    }
-    this.contextGone(id);
-    this.#passOnGone(id, fromAbove);
-  }
-
-  /** The parent, or the other thread of this same context. */
-  #isAbove(srcId: number): boolean {
-    return srcId === this.parentIds[0] || srcId === this.id;
+  /** Takes the news from above that a context is gone. @internal */
+  delRoute({ replyTo, data }: Message): void {
+    if (replyTo === IS_DEAD || data.length !== 2) return;
+    const id = Buffer.from(data).readUInt16BE(0);
+    if (id !== this.id && !this.parentIds.includes(id)) this.#gone(id, true);
   }
 
   #streamClosed(stream: Stream, error: Error | undefined): void {
     this.#streams.delete(stream);
-    const ids = this.table.via(stream);
-    for (const id of ids) this.table.delete(id);
     if (this.table.twin === stream) this.table.twin = undefined;
-    this.#emit({ type: 'stream-closed', id: stream.remoteId, error });
+    this.emit({ type: 'stream-closed', id: stream.remoteId, error });
     if (this.table.parent === stream) {
       this.table.parent = undefined;
       // Everything that is not below us was behind this stream.
       for (const id of new Set([...this.#respondents.keys(), ...[...this.#conversations.keys()].map((key) => Math.floor(key / 2 ** 32))])) if (this.table.get(id) === undefined) this.contextGone(id);
     }
-    for (const id of ids) {
-      this.contextGone(id);
-      this.#passOnGone(id, false);
-    }
+    this.removeRoutes(this.table.via(stream), stream.remoteId);
   }
 
-  /** Tells those who may wait for `id` that it is gone: the peers that have sent to it, and above unless it is known there. */
-  #passOnGone(id: number, fromAbove: boolean): void {
+  /** Takes away routes that led to the direct peer `via`, and tells all who may wait for those contexts. @internal */
+  removeRoutes(ids: readonly number[], via: number): void {
+    for (const id of ids) {
+      this.table.delete(id);
+      this.emit({ type: 'route-removed', id, via });
+    }
+    for (const id of ids) this.#gone(id, false);
+  }
+
+  /** Tells those who may wait for `id` that it is gone: here, the peers that know of it, and above unless it is known there. */
+  #gone(id: number, fromAbove: boolean): void {
+    this.contextGone(id);
     const { parent, twin } = this.table;
     const data = Buffer.alloc(2);
     data.writeUInt16BE(id);
     for (const peer of this.#streams) {
-      let concerned = !fromAbove;
-      if (peer === twin) concerned ||= peer !== parent;
-      else if (peer !== parent) concerned = peer.forgetAddressed(id);
+      const concerned = peer === parent ? !fromAbove : peer === twin || peer.forget(id);
       if (concerned) peer.send({ dstId: peer === twin ? this.id : peer.remoteId, srcId: this.id, handle: DEL_ROUTE, replyTo: 0, data });
     }
   }
 
-  #emit(event: RouterEvent): void {
+  /** Makes an event known. @internal */
+  emit(event: RouterEvent): void {
     if (eventChannel.hasSubscribers) eventChannel.publish({ id: this.id, ...event });
     this.#events.next(event);
   }

@@ -6,8 +6,8 @@ import { ChannelError } from '../errors.ts';
 import { FrameDecoder } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 
-/** IDs that a stream may have addressed before the oldest is forgotten; bounds what a hostile peer can make us keep. */
-const MAX_EGRESS_IDS = 4096;
+/** Bytes of a set of context IDs, a bit for each: as large whatever a hostile peer sends. */
+const ID_SET_BYTES: number = 2 ** 16 / 8;
 
 /**
  * Bytes after which a batch is written before its turn is over, so that the peer works while we go on. Without it, ends
@@ -40,7 +40,7 @@ export class Stream {
   #waiting: (Waiting | Message)[] = [];
   readonly #batch = new OutBatch();
   readonly #decoder: FrameDecoder;
-  readonly #egressIds = new Set<number>();
+  #known: Uint8Array | undefined;
   #reading: Subscription | undefined;
   #flushing = false;
   #held = false;
@@ -151,19 +151,18 @@ export class Stream {
     if (this.#link.pendingBytes === 0) this.#batch.reuse();
   }
 
-  /** Notes that the peer has sent to `id`, so that it can be told when `id` is gone. */
-  addressed(id: number): void {
-    if (this.#egressIds.has(id)) return;
-    if (this.#egressIds.size >= MAX_EGRESS_IDS) {
-      const [oldest] = this.#egressIds;
-      if (oldest !== undefined) this.#egressIds.delete(oldest);
-    }
-    this.#egressIds.add(id);
+  /** Notes that the peer has sent to `id`, or heard from it, so that it can be told when `id` is gone. */
+  learn(id: number): void {
+    this.#known ??= new Uint8Array(ID_SET_BYTES);
+    this.#known[id >> 3] = (this.#known[id >> 3] ?? 0) | (1 << (id & 7));
   }
 
-  /** True when the peer has sent to `id`; forgets it. */
-  forgetAddressed(id: number): boolean {
-    return this.#egressIds.delete(id);
+  /** True when the peer knows of `id`; forgets it. */
+  forget(id: number): boolean {
+    const known = this.#known?.[id >> 3] ?? 0;
+    const left = known & ~(1 << (id & 7));
+    if (this.#known) this.#known[id >> 3] = left;
+    return known !== left;
   }
 
   /** Takes bytes that were read elsewhere, in front of those that the link will give. */

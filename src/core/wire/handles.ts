@@ -6,8 +6,6 @@ export const GET_MODULE = 100;
 export const CALL_FUNCTION = 101;
 /** Anyone to the master: a log record. */
 export const FORWARD_LOG = 102;
-/** Child to parent: IDs for contexts of its own are wanted. */
-export const ALLOCATE_ID = 105;
 /** Parent to child: shut down. */
 export const SHUTDOWN = 106;
 /** Parent to child: module sources. */
@@ -18,8 +16,12 @@ export const FORWARD_MODULE = 108;
 export const GET_RESOURCE = 112;
 /** Parent to child: such a file. */
 export const LOAD_RESOURCE = 113;
-/** Parent to child: a context is gone. */
+/** Child to parent: a context is there. */
+export const ADD_ROUTE = 103;
+/** Child to parent, and to those who know of it: a context is gone. */
 export const DEL_ROUTE = 104;
+/** Child to parent: IDs for contexts of its own are wanted. */
+export const ALLOCATE_ID = 105;
 /** Caller to callee: cancel a call, or grant it credit. Ours; Mitogen has no such handle. */
 export const CALL_CONTROL = 114;
 

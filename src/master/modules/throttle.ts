@@ -1,12 +1,10 @@
 import type { Subscription } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
+import { TokenBucket } from '../../parent/token-bucket.ts';
+import type { Rate } from '../../parent/token-bucket.ts';
 
 /** Limits of a {@link Throttle}. */
-export interface ThrottleLimits {
-  /** What may be done at once after a pause. */
-  readonly burst: number;
-  /** What may be done per second in the long run. */
-  readonly perSecond: number;
+export interface ThrottleLimits extends Rate {
   /** What may wait; more is refused. */
   readonly queue: number;
 }
@@ -16,35 +14,24 @@ export class Throttle {
   readonly #broker: Broker;
   readonly #limits: ThrottleLimits;
   readonly #queue: (() => void)[] = [];
-  #tokens: number;
-  #since: number;
+  readonly #bucket: TokenBucket;
   #timer: Subscription | undefined;
 
   constructor(broker: Broker, limits: ThrottleLimits) {
     this.#broker = broker;
     this.#limits = limits;
-    this.#tokens = limits.burst;
-    this.#since = broker.now();
+    this.#bucket = new TokenBucket(limits, broker.now());
   }
 
   /** Does `work` now or in its turn; false, and nothing happens, when too much waits. */
   run(work: () => void): boolean {
-    if (this.#queue.length === 0 && this.#take()) {
+    if (this.#queue.length === 0 && this.#bucket.take(this.#broker.now())) {
       work();
       return true;
     }
     if (this.#queue.length >= this.#limits.queue) return false;
     this.#queue.push(work);
     this.#later();
-    return true;
-  }
-
-  #take(): boolean {
-    const now = this.#broker.now();
-    this.#tokens = Math.min(this.#limits.burst, this.#tokens + ((now - this.#since) * this.#limits.perSecond) / 1000);
-    this.#since = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
     return true;
   }
 
@@ -58,7 +45,7 @@ export class Throttle {
     if (this.#timer) return;
     this.#timer = this.#broker.after(1000 / this.#limits.perSecond, () => {
       this.#timer = undefined;
-      while (this.#queue.length > 0 && this.#take()) this.#queue.shift()?.();
+      while (this.#queue.length > 0 && this.#bucket.take(this.#broker.now())) this.#queue.shift()?.();
       if (this.#queue.length > 0) this.#later();
     });
   }

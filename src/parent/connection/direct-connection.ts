@@ -23,6 +23,8 @@ export interface ConnectPlan {
   /** Whether the core is sent without waiting for the first stage to ask. */
   readonly eager: boolean;
   readonly bootTimeoutMs: number;
+  /** Routes the ID of the context to its stream, and announces it. */
+  attach(stream: Stream): void;
 }
 
 /** A child of this very process: starts it, boots it, and sees it end. */
@@ -48,7 +50,7 @@ export class DirectConnection implements Connection {
     this.booted = this.#booted;
     this.closed = this.#closed;
     this.stream = new Stream(router.broker, id, router.maxMessageSize);
-    router.table.add(id, this.stream);
+    plan.attach(this.stream);
     // Before the router hears of it: at an orderly end conversations complete, where the router would fail them.
     this.stream.closed.subscribe((error) => {
       this.#streamClosed(error);

@@ -1,8 +1,12 @@
+import { LogForwarder } from '../../core/log/forwarder.ts';
 import { METHODS } from '../connection/methods.ts';
 import type { OpenMethod } from '../connection/methods.ts';
 import { ModuleForwarder } from '../modules/module-forwarder.ts';
 import { profileOf } from '../modules/profile.ts';
+import { ChildRouting } from '../routing/child-routing.ts';
+import { unidirectional } from '../routing/edge-policy.ts';
 import { Connector } from './connector.ts';
+import { Parenthood } from './parenthood.ts';
 import { PartLedger } from './part-ledger.ts';
 import { keepPart } from './part-host.ts';
 import type { ParentHost } from './part-host.ts';
@@ -18,7 +22,15 @@ export function start(host: ParentHost, packed: Uint8Array): void {
     return part;
   });
   new ModuleForwarder(router, profileOf(process.version));
-  host.reaped = new Connector({ router, config, core, ledger, methods }).reaped;
+  const log = new LogForwarder(router, config.parentIds.at(-1) ?? 0, config.logLevel, () => undefined);
+  const routing = new ChildRouting(router, {
+    edge: config.unidirectional ? unidirectional : undefined,
+    warn: (text) => {
+      log.record('tendril', 'warn', text);
+    },
+  });
+  new Parenthood(router, ledger, routing.ids);
+  host.reaped = new Connector({ router, config, core, ledger, methods, routing }).reaped;
   // What has come before is with the main thread.
   host.recall();
 }

@@ -12,6 +12,7 @@ import { ConnectError } from '../connection/connect-error.ts';
 import { DirectConnection } from '../connection/direct-connection.ts';
 import type { OpenMethod } from '../connection/methods.ts';
 import { sendValue } from '../modules/send.ts';
+import type { ChildRouting } from '../routing/child-routing.ts';
 import type { PartLedger, PartName } from './part-ledger.ts';
 import { partsOf } from './part-ledger.ts';
 import { reportedError } from './protocol.ts';
@@ -26,6 +27,7 @@ export interface ConnectorScope {
   /** The compressed core that this context was booted with. */
   readonly core: Uint8Array;
   readonly ledger: PartLedger;
+  readonly routing: ChildRouting;
   /** The connection methods that are here, by name. */
   readonly methods: ReadonlyMap<string, OpenMethod>;
 }
@@ -54,9 +56,9 @@ export class Connector {
   }
 
   #passOn(request: ConnectRequest): void {
-    const { router, ledger } = this.#scope;
+    const { router, ledger, routing } = this.#scope;
     const next = router.table.get(request.viaId);
-    if (next === undefined || !router.table.add(request.id, next)) {
+    if (next === undefined || !routing.ids.expect(next.remoteId, request.id) || !router.table.add(request.id, next)) {
       this.#refuse(request, new ConnectError('VIA_LOST', `no route to context ${String(request.viaId)}`, { phase: 'transport' }));
       return;
     }
@@ -64,7 +66,7 @@ export class Connector {
   }
 
   #connect(request: ConnectRequest): void {
-    const { router, config, core, methods } = this.#scope;
+    const { router, config, core, methods, routing } = this.#scope;
     const { id, name, title, method, options, bootTimeoutMs, logLevel, profile } = request;
     const open = methods.get(method);
     if (open === undefined || router.table.get(id) !== undefined) {
@@ -83,6 +85,9 @@ export class Connector {
         codeCache: () => NO_CACHE,
         eager: method === 'local',
         bootTimeoutMs,
+        attach: (stream) => {
+          routing.routes.attach(stream, name);
+        },
       },
       {
         onOutput: (stream, line) => { report(['output', stream, line]); },
@@ -93,6 +98,7 @@ export class Connector {
     this.#connections.set(id, connection);
     connection.closed.subscribe(({ exit }) => {
       this.#connections.delete(id);
+      routing.ids.release(id);
       report(['closed', exit ?? null]);
     });
     connection.start();
@@ -101,6 +107,8 @@ export class Connector {
   #refuse(request: ConnectRequest, error: ConnectError): void {
     this.#report(request, ['ending', 'failed', reportedError(error)]);
     this.#report(request, ['closed', null]);
+    // Those above have noted the way to it.
+    this.#scope.routing.routes.withdraw(request.id);
   }
 
   #report({ contextId, handle }: ConnectRequest, report: Report): void {

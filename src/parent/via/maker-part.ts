@@ -32,6 +32,9 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
     allocateId,
     // The other thread sees the end itself.
     releaseId: () => undefined,
+    dropRoute: (id) => {
+      router.table.delete(id);
+    },
     direct: () => {
       throw new UsageError('ERR_TENDRIL_CHILD_CALL', 'contexts are started by the other thread of this context');
     },
@@ -60,7 +63,7 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
 /** Finds functions of builtin modules, and of the master's modules that have been evaluated here. */
 function finder({ loaded }: MakerHost): FunctionFinder {
   return (fn) => {
-    const builtin = inLoadedBuiltins(fn) ?? (/\{ \[native code\] \}$/.test(Function.prototype.toString.call(fn)) ? inAnyBuiltin(fn) : undefined);
+    const builtin = inLoadedBuiltins(fn) ?? (Function.prototype.toString.call(fn).endsWith("{ [native code] }") ? inAnyBuiltin(fn) : undefined);
     if (builtin) return builtin;
     const hits = loaded().flatMap(([module, exports]) => {
       const found = match(exports, fn);

@@ -1,8 +1,10 @@
 import type { Router } from '../../core/routing/router.ts';
 import { LOAD_PART } from '../../core/wire/handles.ts';
 
+export const PART_NAMES = ['parent', 'ssh'] as const;
+
 /** A part of the library that is not in the core: what every context with children needs, and what one method needs beside it. */
-export type PartName = 'parent' | 'ssh';
+export type PartName = (typeof PART_NAMES)[number];
 
 /** What a connection method takes, in this order. */
 export function partsOf(method: string): readonly PartName[] {

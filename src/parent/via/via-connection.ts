@@ -25,6 +25,8 @@ export interface ViaPlan {
   send(request: ConnectRequest): boolean;
   /** The stream that leads to `via`. */
   route(): Stream | undefined;
+  /** Takes away what leads to the context. */
+  dropRoute(): void;
   /** Whether the context, or one on the way to it, has been told to shut down. */
   stopping(): boolean;
 }
@@ -135,9 +137,8 @@ export class ViaConnection implements Connection {
     if (this.#end !== undefined) return;
     this.#end = { reason, ...(error && { error }) };
     this.#listener.onEnding(reason, error);
-    const { id } = this.#plan.request;
-    if (this.#router.table.get(id) === this.stream) this.#router.table.delete(id);
     this.stream.disconnect(error);
+    this.#router.contextGone(this.#plan.request.id);
   }
 
   #finish(exit: ExitStatus | undefined): void {
@@ -145,7 +146,7 @@ export class ViaConnection implements Connection {
     this.#finished = true;
     this.#router.removeHandler(this.#handle);
     // A hop on the way may not have lived to say so.
-    this.#router.contextGone(this.#plan.request.id);
+    if (this.#router.table.get(this.#plan.request.id) !== undefined) this.#plan.dropRoute();
     this.#closed.next({ ...this.#end, ...(exit && { exit }) });
     this.#closed.complete();
   }

@@ -1,0 +1,17 @@
+import type { Rate } from '../token-bucket.ts';
+
+/** What one direct child may ask of its parent, for itself and all that is behind it. Quotas of modules: src/master/modules. */
+export interface Quotas {
+  /** Context IDs that it may hold in blocks. */
+  readonly ids: number;
+  /** Requests for IDs. */
+  readonly idRequests: Rate;
+  /** Log records. */
+  readonly logs: Rate;
+}
+
+export const DEFAULT_QUOTAS: Quotas = {
+  ids: 8192,
+  idRequests: { burst: 64, perSecond: 8 },
+  logs: { burst: 100_000, perSecond: 10_000 },
+};
