@@ -2,6 +2,7 @@ import type { CurrentCall } from './core/call/current-call.ts';
 import type { Context } from './core/context.ts';
 import { UsageError } from './core/errors.ts';
 import type { Router } from './core/routing/router.ts';
+import type { ConnectionMethods } from './parent/connection-methods.ts';
 import type { LogForwarder } from './core/log/forwarder.ts';
 
 // In a child `tendril` is the running core (src/core/child/library.ts), where these are real. In the master a module
@@ -31,5 +32,5 @@ export const parent: Context = childOnly('parent');
 /** The logger of this child; its records go to the master's log. In functions that run in a child. */
 export const log: Pick<LogForwarder, 'error' | 'warn' | 'info' | 'debug' | 'record'> = childOnly('log');
 
-/** The router of this child. In functions that run in a child. */
-export const router: Router = childOnly('router');
+/** The router of this child, with a method for every way to start a context, as a master has them. In functions that run in a child. */
+export const router: Router & ConnectionMethods = childOnly('router');

@@ -6,6 +6,7 @@ export type { SourceModifier } from './master/modules/module-graph.ts';
 export type { ModuleOptions } from './master/modules/options.ts';
 export { ModuleResponder } from './master/modules/responder.ts';
 export type { Logger, LogRecord } from './master/log-sink.ts';
+export type { ConnectionMethods, NodeOptions } from './parent/connection-methods.ts';
 export { ConnectedContext } from './parent/connected-context.ts';
 export type { Closed } from './parent/connection/connection.ts';
 export type { LocalOptions } from './parent/connection/local.ts';

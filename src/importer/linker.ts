@@ -6,7 +6,7 @@ import { internals } from './commonjs.ts';
 import { virtualPath, virtualUrl } from './ids.ts';
 import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
 import type { LoadedModule } from './children.ts';
-import { expose, namespace, synthetic } from './namespaces.ts';
+import { expose, namespace, synthetic, valuesOf } from './namespaces.ts';
 import type { Binding } from './namespaces.ts';
 import type { Store } from './store.ts';
 
@@ -74,9 +74,9 @@ export class Linker {
     return pending ? pending.then(() => exports) : exports;
   }
 
-  /** The ES modules that have been evaluated, with their namespaces. */
+  /** The ES modules that have been evaluated, and what they export now. */
   loaded(): LoadedModule[] {
-    return [...this.#modules.values()].flatMap(({ id, state, namespace: exports }) => (state === 'linking' ? [] : [[id, exports] as const]));
+    return [...this.#modules.values()].flatMap(({ id, state, namespace: exports }) => (state === 'linking' ? [] : [[id, valuesOf(exports)] as const]));
   }
 
   /** `require()` of an ES module. */

@@ -31,3 +31,14 @@ function read(exports: unknown, name: string): unknown {
     return undefined;
   }
 }
+
+/** What a namespace gives now, without what is not initialised yet. */
+export function valuesOf(exports: object): object {
+  return Object.fromEntries(Object.keys(exports).flatMap((name) => {
+    try {
+      return [[name, (exports as Record<string, unknown>)[name]]];
+    } catch {
+      return [];
+    }
+  }));
+}

@@ -27,6 +27,7 @@ import { METHODS, defaultName } from '../parent/connection/methods.ts';
 import type { OpenMethod } from '../parent/connection/methods.ts';
 import { openSsh } from '../parent/connection/ssh/ssh.ts';
 import type { SshOptions } from '../parent/connection/ssh/options.ts';
+import type { ConnectionMethods, NodeOptions } from '../parent/connection-methods.ts';
 import { ContextFactory } from '../parent/context-factory.ts';
 import type { ContextSpec } from '../parent/context-factory.ts';
 import type { ContextOptions } from '../parent/context-options.ts';
@@ -87,7 +88,7 @@ const NO_CACHE = new Uint8Array(0);
 const ALL_METHODS: ReadonlyMap<string, OpenMethod> = new Map([...METHODS, ['ssh', openSsh as unknown as OpenMethod]]);
 
 /** The root of a tree: makes contexts, takes their logs, sends them modules. */
-export class Master implements AsyncDisposable {
+export class Master implements ConnectionMethods, AsyncDisposable {
   readonly broker: Broker;
   readonly router: Router;
   /** This process as a context: `self.handle(n)` gives what arrives on a handle from anyone admitted. */
@@ -190,7 +191,7 @@ export class Master implements AsyncDisposable {
   }
 
   /** Starts a child over ssh. Needs the package `ssh2`. */
-  ssh(options: SshOptions & ContextOptions & { readonly nodePath?: string | readonly string[] }): ConnectedContext {
+  ssh(options: SshOptions & ContextOptions & NodeOptions): ConnectedContext {
     return this.#make('ssh', options);
   }
 

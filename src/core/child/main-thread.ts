@@ -192,7 +192,10 @@ export class MainThread {
 
   #sendUp(handle: number, value: unknown, dstId = this.#config.parentIds[0] ?? 0): void {
     const { data, tail } = encodeValue(value);
-    this.#router.send({ dstId, srcId: this.#config.id, handle, replyTo: 0, data, ...(tail && { tail }) });
+    const message: Message = { dstId, srcId: this.#config.id, handle, replyTo: 0, data, ...(tail && { tail }) };
+    // What is for this context is for its other thread.
+    if (dstId === this.#config.id) this.#stream.send(message);
+    else this.#router.send(message);
   }
 
   /** Blocks until `done`: the broker thread goes on, and brings what is waited for. */

@@ -63,14 +63,15 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
 /** Finds functions of builtin modules, and of the master's modules that have been evaluated here. */
 function finder({ loaded }: MakerHost): FunctionFinder {
   return (fn) => {
-    const builtin = inLoadedBuiltins(fn) ?? (Function.prototype.toString.call(fn).endsWith("{ [native code] }") ? inAnyBuiltin(fn) : undefined);
+    const builtin = inLoadedBuiltins(fn);
     if (builtin) return builtin;
     const hits = loaded().flatMap(([module, exports]) => {
       const found = match(exports, fn);
       return found ? [{ module, ...found }] : [];
     });
     const [best] = hits.sort((one, other) => one.rank - other.rank);
-    if (best) return { module: best.module, ...best.place };
+    const last = best ? { module: best.module, ...best.place } : inAnyBuiltin(fn);
+    if (last) return last;
     const name = fn.name === '' ? 'an anonymous function' : `the function ${fn.name}`;
     throw new UsageError('ERR_TENDRIL_NOT_CALLABLE', `${name} cannot be called in another context: no module that is loaded here exports it. Export it, or say which module it is:\nconst tasks = context.module(new URL('./tasks.js', import.meta.url));\ntasks.${fn.name === '' ? 'name' : fn.name}(...)`);
   };

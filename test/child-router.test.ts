@@ -1,0 +1,80 @@
+import os from 'node:os';
+import { describe, expect, it } from '@jest/globals';
+import * as family from './fixtures/family.ts';
+import * as tasks from './fixtures/tasks.ts';
+import { failure, first, startedProcesses, watchForLeaks, withChild } from './support/tree.ts';
+
+describe('code that runs in a child', () => {
+  watchForLeaks();
+
+  it(
+    'makes contexts of its own on its router, and calls functions in them',
+    withChild(async (kid, { master }) => {
+      const found = await first(kid.call(family.family));
+      expect(found).toMatchObject({ self: kid.id, sums: [3, 7, 11], host: os.hostname(), streamed: [0, 1, 2, 3, 4], names: ['child', expect.stringMatching(/^child\.local\.\d+\.\d+$/)] });
+      expect(new Set([found.self, found.child, found.grandchild]).size).toBe(3);
+      expect(master.router.table.via([...master.router.streams][0]!)).toEqual([kid.id]);
+      // Again, with what has been loaded.
+      expect(await first(kid.call(family.family))).toMatchObject({ sums: [3, 7, 11] });
+    }),
+  );
+
+  it(
+    'does so in a grandchild as well, and the routes lead to each from the master',
+    withChild(async (kid, { master }) => {
+      const inner = master.local({ via: kid });
+      expect(await first(inner.call(family.family))).toMatchObject({ self: inner.id, sums: [3, 7, 11] });
+      const added: number[] = [];
+      master.router.events.subscribe((event) => {
+        if (event.type === 'route-added') added.push(event.id);
+      });
+      const ids = await first(inner.call(family.many, 3));
+      expect(added.sort()).toEqual([...ids].sort());
+    }),
+  );
+
+  it(
+    'ends with its children: in order, and when it is killed',
+    withChild(async (kid, { master }) => {
+      const other = master.local();
+      expect(await first(kid.call(family.keep, 'one'))).toBe((await first(kid.call(tasks.whereAmI))).pid);
+      await first(other.call(family.keep, 'two'));
+      expect(await first(kid.call(family.keep, 'three'))).toBeGreaterThan(0);
+      expect(await first(kid.call(family.drop, 'three'))).toBe('shutdown');
+      await kid.shutdown();
+      process.kill((await first(other.call(tasks.whereAmI))).pid, 'SIGKILL');
+      expect(await first(other.closed)).toMatchObject({ reason: 'lost' });
+    }),
+  );
+
+  it(
+    'gets typed errors: for functions that cannot be called, and connections that fail',
+    withChild(async (kid) => {
+      expect(await failure(kid.call(family.callHidden))).toMatchObject({ message: expect.stringContaining('the function hidden cannot be called in another context') as unknown });
+      expect(await first(kid.call(family.failing))).toBe('ERR_TENDRIL_NODE_MISSING');
+      expect(await first(kid.call(family.family))).toMatchObject({ sums: [3, 7, 11] });
+    }),
+  );
+
+  it(
+    'may make many at once',
+    withChild(async (kid) => {
+      const ids = await first(kid.call(family.many, 20));
+      expect(new Set(ids).size).toBe(20);
+    }),
+  );
+
+  it(
+    'may hang with its children: they end all the same',
+    withChild(async (kid, { master }) => {
+      kid.call(family.hangTogether).subscribe({ error: () => undefined });
+      await new Promise<void>((resolve) => {
+        master.router.events.subscribe((event) => {
+          if (event.type === 'route-added') resolve();
+        });
+      });
+      await kid.shutdown();
+      expect(startedProcesses()).toEqual([]);
+    }),
+  );
+});
