@@ -2,6 +2,7 @@ import os from 'node:os';
 import { describe, expect, it } from '@jest/globals';
 import * as family from './fixtures/family.ts';
 import * as tasks from './fixtures/tasks.ts';
+import { nodesToTry } from './support/installed.ts';
 import { failure, first, startedProcesses, watchForLeaks, withChild } from './support/tree.ts';
 
 describe('code that runs in a child', () => {
@@ -53,6 +54,16 @@ describe('code that runs in a child', () => {
       expect(await failure(kid.call(family.callHidden))).toMatchObject({ message: expect.stringContaining('the function hidden cannot be called in another context') as unknown });
       expect(await first(kid.call(family.failing))).toBe('ERR_TENDRIL_NODE_MISSING');
       expect(await first(kid.call(family.family))).toMatchObject({ sums: [3, 7, 11] });
+    }),
+  );
+
+  it(
+    'may make contexts that run other versions of Node, which run modules in another way',
+    withChild(async (kid) => {
+      const nodes = nodesToTry();
+      const chosen = ['node-24', 'node-20', 'node-26'].flatMap((name) => nodes.filter((node) => node.name === name));
+      const paths = chosen.length > 0 ? chosen : nodes;
+      expect(await first(kid.call(family.foreign, paths.map(({ path }) => path)))).toEqual(paths.map(({ version }) => [version, 3]));
     }),
   );
 

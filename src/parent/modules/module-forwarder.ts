@@ -7,6 +7,7 @@ import type { Message } from '../../core/wire/frame.ts';
 import { FORWARD_MODULE, GET_MODULE, GET_RESOURCE, LOAD_MODULE, LOAD_RESOURCE } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
 import { unpackRecords } from '../../importer/batch.ts';
+import { PARENT_ID } from '../../importer/ids.ts';
 import { closure } from './closure.ts';
 import { Packer } from './packs.ts';
 import { IMPORTER, sendImporter, sendModules, sendValue } from './send.ts';
@@ -32,6 +33,7 @@ export class ModuleForwarder {
   readonly #packer = new Packer();
   readonly #records = new Map<string, ModuleRecord>();
   readonly #importers = new Map<Profile, Uint8Array>();
+  readonly #importerWanted = new Map<Profile, (() => void)[]>();
   readonly #answers = new Map<string, Target>();
   readonly #resources = new Map<string, ResourceAnswer>();
   #resourceBytes = 0;
@@ -52,11 +54,30 @@ export class ModuleForwarder {
     });
   }
 
+  /**
+   * Calls back once the importer of a profile is here: a child of another version of Node than ours needs one that nobody
+   * has needed here. A child without any cannot even ask for modules.
+   */
+  whenImporter(profile: Profile, ready: () => void): void {
+    const wanted = this.#importerWanted.get(profile);
+    if (this.#importers.has(profile)) ready();
+    else if (wanted) wanted.push(ready);
+    else {
+      this.#importerWanted.set(profile, [ready]);
+      // It comes ahead of any module; unless the other thread has it, which sends it here.
+      sendValue(this.#router, this.#router.parentIds[0] ?? 0, GET_MODULE, [profile, 'id', '', PARENT_ID] satisfies ModuleRequest);
+    }
+  }
+
   #onLoadModule(message: Message): void {
     if (message.replyTo === IS_DEAD) return;
     const [profile, answers, packed] = decodeValue(message.data, message.tail) as ModuleBatch;
     // What is kept must not lie in the message: its memory goes to the other thread.
-    if (answers === null) this.#importers.set(profile, Buffer.from(packed));
+    if (answers === null) {
+      this.#importers.set(profile, Buffer.from(packed));
+      for (const ready of this.#importerWanted.get(profile) ?? []) ready();
+      this.#importerWanted.delete(profile);
+    }
     else {
       for (const record of unpackRecords(packed)) this.#records.set(`${profile} ${record[0]}`, record);
       for (const answer of answers) this.#settle(profile, answer);

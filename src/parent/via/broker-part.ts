@@ -21,7 +21,7 @@ export function start(host: ParentHost, packed: Uint8Array): void {
     if (part === undefined) throw new Error(`the part ${name} has not come here`);
     return part;
   });
-  new ModuleForwarder(router, profileOf(process.version));
+  const forwarder = new ModuleForwarder(router, profileOf(process.version));
   const log = new LogForwarder(router, config.parentIds.at(-1) ?? 0, config.logLevel, () => undefined);
   const routing = new ChildRouting(router, {
     edge: config.unidirectional ? unidirectional : undefined,
@@ -30,7 +30,7 @@ export function start(host: ParentHost, packed: Uint8Array): void {
     },
   });
   new Parenthood(router, ledger, routing.ids);
-  host.reaped = new Connector({ router, config, core, ledger, methods, routing }).reaped;
+  host.reaped = new Connector({ router, config, core, ledger, methods, routing, forwarder }).reaped;
   // What has come before is with the main thread.
   host.recall();
 }

@@ -11,6 +11,8 @@ import { firstStage } from '../bootstrap/first-stage.ts';
 import { ConnectError } from '../connection/connect-error.ts';
 import { DirectConnection } from '../connection/direct-connection.ts';
 import type { OpenMethod } from '../connection/methods.ts';
+import type { ModuleForwarder } from '../modules/module-forwarder.ts';
+import { profileOf } from '../modules/profile.ts';
 import { sendValue } from '../modules/send.ts';
 import type { ChildRouting } from '../routing/child-routing.ts';
 import type { PartLedger, PartName } from './part-ledger.ts';
@@ -28,6 +30,7 @@ export interface ConnectorScope {
   readonly core: Uint8Array;
   readonly ledger: PartLedger;
   readonly routing: ChildRouting;
+  readonly forwarder: ModuleForwarder;
   /** The connection methods that are here, by name. */
   readonly methods: ReadonlyMap<string, OpenMethod>;
 }
@@ -66,7 +69,7 @@ export class Connector {
   }
 
   #connect(request: ConnectRequest): void {
-    const { router, config, core, methods, routing } = this.#scope;
+    const { router, config, core, methods, routing, forwarder } = this.#scope;
     const { id, name, title, method, options, bootTimeoutMs, logLevel, profile } = request;
     const open = methods.get(method);
     if (open === undefined || router.table.get(id) !== undefined) {
@@ -91,7 +94,14 @@ export class Connector {
       },
       {
         onOutput: (stream, line) => { report(['output', stream, line]); },
-        onBooted: (nodeVersion) => { report(['booted', nodeVersion]); },
+        onBooted: (nodeVersion) => {
+          const booted = (): void => {
+            report(['booted', nodeVersion]);
+          };
+          // The master sends what its calls need; for others' calls it is fetched.
+          if (request.contextId !== config.parentIds.at(-1)) forwarder.whenImporter(profileOf(nodeVersion), booted);
+          else booted();
+        },
         onEnding: (reason, error) => { report(['ending', reason, reportedError(error)]); },
       },
     );
