@@ -26,8 +26,8 @@ describe('context IDs', () => {
     const child = tree.born(tree.root);
     expect(child.id).toBe(1);
     expect([tree.born(child), tree.born(child)].map(({ id }) => id)).toEqual([2, 3]);
-    // The block has 16.
-    expect(tree.born(tree.root).id).toBe(18);
+    // The block has 4.
+    expect(tree.born(tree.root).id).toBe(6);
   });
 
   it('are asked for in larger blocks each time, through all hops, and never twice', () => {
@@ -103,7 +103,7 @@ describe('context IDs', () => {
       throw new Error('nobody waits');
     }).unsubscribe();
     tree.broker.run();
-    expect(ids.counts).toMatchObject({ free: 16, used: 0 });
+    expect(ids.counts).toMatchObject({ free: 4, used: 0 });
     expect(tree.faults).toEqual([]);
   });
 
@@ -118,7 +118,7 @@ describe('context IDs', () => {
     grandchild!.uplink!.lose();
     tree.broker.run();
     expect(birth.error).toBeInstanceOf(ChannelError);
-    expect(ids.counts).toMatchObject({ free: 32, holders: 0 });
+    expect(ids.counts).toMatchObject({ free: 8, holders: 0 });
   });
 
   it('that are released early rest from when nothing leads there any more', () => {

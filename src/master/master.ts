@@ -293,7 +293,7 @@ function checkLog(content: unknown): void {
   if (typeof logger !== 'string' || logger.length > 256 || typeof level !== 'string' || !Object.hasOwn(LOG_LEVELS, level) || typeof text !== 'string') throw new DecodeError('a log record has a field of the wrong type');
 }
 
-function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize }: MasterOptions): void {
+function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgePolicy, quotas = {} }: MasterOptions): void {
   const bad = (name: string, rule: string, value: unknown): never => {
     throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option ${name} must be ${rule}, got ${String(value)}`);
   };
@@ -301,6 +301,12 @@ function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize }: Mas
   if (maxMessageSize !== undefined && !(Number.isInteger(maxMessageSize) && maxMessageSize >= 64 * 1024 && maxMessageSize <= 0xffffffff)) bad('maxMessageSize', 'bytes from 65536 to 4294967295', maxMessageSize);
   if (graceMs !== undefined && !(graceMs >= 0 && graceMs <= 3_600_000)) bad('graceMs', 'milliseconds from 0 to 3600000', graceMs);
   if (readBufferSize !== undefined && !(Number.isInteger(readBufferSize) && readBufferSize >= 1024 && readBufferSize <= 16 * 1024 * 1024)) bad('readBufferSize', 'bytes from 1024 to 16777216', readBufferSize);
+  if (edgePolicy !== undefined && typeof edgePolicy !== 'function') bad('edgePolicy', 'a function', edgePolicy);
+  if (quotas.ids !== undefined && !(Number.isInteger(quotas.ids) && quotas.ids >= 0 && quotas.ids <= MAX_ID)) bad('quotas.ids', `a whole number from 0 to ${String(MAX_ID)}`, quotas.ids);
+  for (const name of ['idRequests', 'logs'] as const) {
+    const rate = quotas[name];
+    if (rate !== undefined && !(rate.burst >= 1 && rate.perSecond > 0)) bad(`quotas.${name}`, '{ burst, perSecond }, from 1 and over 0', JSON.stringify(rate));
+  }
 }
 
 function traceFromEnvironment(): TraceLevel {

@@ -6,6 +6,16 @@ interface Holding {
   readonly blocks: IdRange[];
   /** IDs for one context each, which end with it. */
   readonly singles: Set<number>;
+  /** IDs in blocks that contexts were announced with, so that others may know of them. */
+  readonly announced: Set<number>;
+}
+
+/** Blocks that come back. */
+export interface ReturnedIds {
+  /** IDs that contexts had. */
+  readonly used: readonly IdRange[];
+  /** IDs that nobody outside has heard of. */
+  readonly unused: readonly IdRange[];
 }
 
 /** Which direct child holds which IDs, for itself and all that is behind it. Tells nobody, and allocates nothing. */
@@ -55,20 +65,38 @@ export class GrantedIds {
     return true;
   }
 
-  /** Takes everything from a child that is gone; gives its blocks. */
-  takeAll(childId: number): readonly IdRange[] {
+  /** Notes that a context with an ID from a block was announced. */
+  announced(childId: number, id: number): void {
     const holding = this.#children.get(childId);
-    if (holding === undefined) return [];
+    if (holding?.singles.has(id) === false) holding.announced.add(id);
+  }
+
+  /** Takes everything from a child that is gone; gives its blocks. */
+  takeAll(childId: number): ReturnedIds {
+    const holding = this.#children.get(childId);
+    if (holding === undefined) return { used: [], unused: [] };
     this.#children.delete(childId);
     for (const range of holding.blocks) this.#holders?.fill(0, ...range);
     for (const id of holding.singles) this.#holders?.fill(0, id, id + 1);
-    return holding.blocks;
+    const used: IdRange[] = [];
+    const unused: IdRange[] = [];
+    for (const [start, end] of holding.blocks) {
+      let from = start;
+      for (let id = start; id < end; id++) {
+        if (!holding.announced.has(id)) continue;
+        if (from < id) unused.push([from, id]);
+        used.push([id, id + 1]);
+        from = id + 1;
+      }
+      if (from < end) unused.push([from, end]);
+    }
+    return { used, unused };
   }
 
   #of(childId: number): Holding {
     this.#holders ??= new Uint16Array(MAX_ID + 1);
     let holding = this.#children.get(childId);
-    if (holding === undefined) this.#children.set(childId, (holding = { blocks: [], singles: new Set() }));
+    if (holding === undefined) this.#children.set(childId, (holding = { blocks: [], singles: new Set(), announced: new Set() }));
     return holding;
   }
 

@@ -14,7 +14,7 @@ import type { Quotas } from './quotas.ts';
 import type { Traffic } from './traffic.ts';
 
 /** IDs that a context asks for first. Each further request is for twice as many (docs/decisions.md, D-041). */
-export const FIRST_BLOCK = 16;
+export const FIRST_BLOCK = 4;
 /** The most that it asks for, or gets, at once. */
 export const MAX_BLOCK = 1024;
 
@@ -67,6 +67,7 @@ export class IdBlocks {
     for (const range of options.ids ?? []) this.#pool.add(range);
     router.addHandler(ALLOCATE_ID, { policy: isImmediateChild, deliver: (message) => { this.#onMessage(message); } });
     router.events.subscribe((event) => {
+      if (event.type === 'route-added') this.#granted.announced(event.via, event.id);
       if (event.type === 'route-removed') this.#routeRemoved(event.id);
       if (event.type === 'stream-closed') this.#childGone(event.id);
     });
@@ -250,7 +251,9 @@ export class IdBlocks {
   #childGone(childId: number): void {
     this.#withdraw((one) => one.childId === childId);
     this.#requests.delete(childId);
-    for (const range of this.#granted.takeAll(childId)) this.#pool.release(range);
+    const { used, unused } = this.#granted.takeAll(childId);
+    for (const range of used) this.#pool.release(range);
+    for (const range of unused) this.#pool.add(range);
   }
 }
 
