@@ -1,5 +1,6 @@
-import Module, { isBuiltin } from 'node:module';
+import { isBuiltin } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { Module } from './builtins.ts';
 import { nativeAddon } from './failures.ts';
 import { VIRTUAL_ROOT, idOfPath, isVirtualPath, isVirtualUrl, idOfUrl, masterPath, virtualPath } from './ids.ts';
 import type { Store } from './store.ts';

@@ -1,7 +1,8 @@
-import Module, { isBuiltin } from 'node:module';
+import { isBuiltin } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import { serveFiles } from './assets.ts';
+import { Module } from './builtins.ts';
 import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
 import { clearGlobals, internals, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualPath, virtualUrl } from './ids.ts';

@@ -1,9 +1,9 @@
 import { syncBuiltinESMExports } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import workers from 'node:worker_threads';
 import type { MessagePort, Worker, WorkerOptions } from 'node:worker_threads';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import type { ModuleAnswer, ModulePolicyConfig, ModuleRecord, ModuleRequest, ResourceAnswer, ResourceRequest } from '../core/importer/records.ts';
+import { workers } from './builtins.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualUrl } from './ids.ts';
 import type { Store } from './store.ts';
 
