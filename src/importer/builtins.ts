@@ -4,7 +4,7 @@
  */
 export const fs: typeof import('node:fs') = process.getBuiltinModule('node:fs');
 export const workers: typeof import('node:worker_threads') = process.getBuiltinModule('node:worker_threads');
-export const Module: typeof import('node:module') = process.getBuiltinModule('node:module') as unknown as typeof import('node:module');
+export const Module: typeof import('node:module') = process.getBuiltinModule('node:module');
 
 type AnyFunction = (...args: never[]) => unknown;
 

@@ -27,8 +27,8 @@ export interface WorkerImporter extends Importer {
 /** What fills the store is the same in every importer. */
 export function feeding(store: Store): Omit<WorkerImporter, 'load'> {
   return {
-    take: (answers, packed) => {
-      store.takePacked(answers, packed);
+    take: (answers, packed, codeCaches) => {
+      store.takePacked(answers, packed, codeCaches);
     },
     takeRecords: (answers, records) => {
       store.take(answers, records);

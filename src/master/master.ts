@@ -160,6 +160,7 @@ export class Master implements AsyncDisposable {
     this.#stopping ??= (async () => {
       await Promise.all(this.contexts.map((context) => context.shutdown()));
       this.router.close();
+      this.responder.close();
       this.#endTrace();
       await this.#sink.flush();
     })();
@@ -187,11 +188,14 @@ export class Master implements AsyncDisposable {
       profile: options.onProfile !== undefined,
       modules: policyConfig(this.#options.modules ?? {}),
     };
+    // A path that leads to the same Node by another name is not worth a look at the disk.
+    const sameNode = eager && [options.nodePath ?? process.execPath].flat().join('\0') === process.execPath;
     const context = new ConnectedContext(this.#scope, {
       config,
       core: compressedCore(),
-      // Made while the child starts, so that it costs no time, and only for the Node that we run ourselves.
-      codeCache: () => (eager && options.nodePath === undefined ? codeCache() : NO_CACHE),
+      sameNode,
+      // Made while the child starts, so that it costs no time.
+      codeCache: () => (sameNode ? codeCache() : NO_CACHE),
       eager,
       bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
       // Mistakes in options fail the connection, as everything else that goes wrong with it.

@@ -33,6 +33,8 @@ export interface ConnectPlan {
   readonly open: Observable<Transport>;
   readonly config: ChildConfig;
   readonly core: Uint8Array;
+  /** Whether it runs the very Node of this process, on this machine. */
+  readonly sameNode: boolean;
   /** V8's code cache of the core, or nothing; asked for when the process has been started. */
   readonly codeCache: () => Uint8Array;
   readonly eager: boolean;
@@ -53,6 +55,8 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   readonly closed: Observable<Closed>;
   /** Version of Node in the context, such as `v20.20.2`; empty until it is connected. */
   nodeVersion = '';
+  /** Whether it runs the very Node of this process, on this machine. @internal */
+  readonly sameNode: boolean;
   readonly #scope: ContextScope;
   readonly #plan: ConnectPlan;
   readonly #stream: Stream;
@@ -69,6 +73,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     const { router } = scope;
     this.#scope = scope;
     this.#plan = plan;
+    this.sameNode = plan.sameNode;
     const { report } = router.broker;
     this.connected = guarded(this.#connected, report, `subscriber of ${this.name}.connected`);
     this.closed = guarded(this.#closed, report, `subscriber of ${this.name}.closed`);

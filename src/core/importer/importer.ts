@@ -24,7 +24,7 @@ export interface ImporterHost {
 
 /** The importer: hooks into Node's loaders. The master sends it ahead of the first module (src/importer). */
 export interface Importer {
-  take(answers: readonly ModuleAnswer[], packed: Uint8Array): void;
+  take(answers: readonly ModuleAnswer[], packed: Uint8Array, codeCaches?: Uint8Array): void;
   takeResource(answer: ResourceAnswer): void;
   /** The exports of a module, evaluated on first use; a promise of them where evaluation is asynchronous. */
   load(id: string): unknown;
@@ -47,10 +47,10 @@ export class ImporterSlot {
 
   /** Takes the payload of a LOAD_MODULE. */
   receive(data: Uint8Array, tail?: readonly Uint8Array[]): void {
-    const [, answers, packed] = decodeValue(data, tail) as ModuleBatch;
-    if (answers !== null) this.#importer?.take(answers, packed);
+    const [, answers, packed, cachedData] = decodeValue(data, tail) as ModuleBatch;
+    if (answers !== null) this.#importer?.take(answers, packed, cachedData);
     else if (this.#importer === undefined) {
-      const start = compileFunction(String(inflateRawSync(packed)), ['require', 'host'], { filename: 'tendril-importer' }) as (require: NodeJS.Require, host: ImporterHost) => Importer;
+      const start = compileFunction(String(inflateRawSync(packed)), ['require', 'host'], { filename: 'tendril-importer', cachedData }) as (require: NodeJS.Require, host: ImporterHost) => Importer;
       this.#importer = start(this.#host.require, this.#host);
     }
   }

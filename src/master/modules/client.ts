@@ -35,6 +35,8 @@ export interface ModuleStats {
 /** A direct child, as the responder sees it: what it and those below it have, and what they may therefore see. */
 export class Client {
   readonly contextId: number;
+  /** Whether it runs the very Node of this process. */
+  readonly sameNode: boolean;
   readonly throttle: Throttle;
   readonly reads = new Sequence(MAX_READS);
   requests = 0;
@@ -47,7 +49,8 @@ export class Client {
   readonly #mayAsk = new Set<string>();
   readonly #packages = new Map<string, Package>();
 
-  constructor(contextId: number, broker: Broker) {
+  constructor(contextId: number, broker: Broker, sameNode: boolean) {
+    this.sameNode = sameNode;
     this.contextId = contextId;
     this.throttle = new Throttle(broker, REQUESTS);
   }
