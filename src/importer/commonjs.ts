@@ -26,7 +26,7 @@ export interface ModuleInternals {
   _extensions: Record<string, ((module: CommonJsModule, filename: string) => void) | undefined>;
   _nodeModulePaths(directory: string): string[];
   _resolveLookupPaths(request: string, parent: CommonJsModule): string[] | null;
-  prototype: { load: (this: CommonJsModule, filename: string) => void };
+  prototype: { load: (this: CommonJsModule, filename: string) => void; _compile: (this: CommonJsModule, source: string, filename: string, ...more: unknown[]) => unknown };
 }
 
 /** The main module of the process by its old name: what `require.main` is in every module is taken from it. */
@@ -45,6 +45,14 @@ export function nativeImport(): (url: string) => Promise<unknown> {
   module.filename = module.id;
   module._compile('module.exports=(url)=>import(url)', module.id);
   return module.exports as (url: string) => Promise<unknown>;
+}
+
+/** The `require` that a module is called with. */
+export function requireOf(module: CommonJsModule): (specifier: string) => unknown {
+  const require = (specifier: string): unknown => module.require(specifier);
+  const resolve = (request: string, options?: { paths?: string[] }): string => internals._resolveFilename(request, module, false, options);
+  Object.assign(resolve, { paths: (request: string) => internals._resolveLookupPaths(request, module) });
+  return Object.assign(require, { resolve, main: (process as unknown as MainHolder).mainModule, cache: internals._cache, extensions: internals._extensions });
 }
 
 /** Modules from the child's own disk are looked for from here. */

@@ -1,4 +1,5 @@
 import { compileFunction } from 'node:vm';
+import type { CompileFunctionOptions } from 'node:vm';
 import type { ModuleRecord } from '../core/importer/records.ts';
 import { virtualPath, virtualUrl } from './ids.ts';
 
@@ -29,11 +30,15 @@ function formOf([id, format, bytes, , , , link]: ModuleRecord): Form | undefined
   return { source: textOf(bytes), parameters: ['$tndrl_exports', '$tndrl_meta', '$tndrl', ...link.imports.map((_import, index) => `$tndrl_${String(index)}`)], filename: virtualUrl(id) };
 }
 
-/** Compiles a CommonJS module or a rendered ES module. A code cache that V8 does not like is as good as none. */
-export function compileModule(record: ModuleRecord, cachedData: Uint8Array | undefined): ModuleFunction {
+/**
+ * Compiles a CommonJS module or a rendered ES module. A code cache that V8 does not like is as good as none.
+ *
+ * @param options - who serves `import()`, where it has not been rendered
+ */
+export function compileModule(record: ModuleRecord, cachedData: Uint8Array | undefined, options: Pick<CompileFunctionOptions, 'importModuleDynamically'> = {}): ModuleFunction {
   const form = formOf(record);
   if (form === undefined) throw new TypeError(`${record[0]} is not run as a function`);
-  return compileFunction(form.source, form.parameters, { filename: form.filename, cachedData: cachedData as Buffer | undefined }) as ModuleFunction;
+  return compileFunction(form.source, form.parameters, { ...options, filename: form.filename, cachedData: cachedData as Buffer | undefined }) as ModuleFunction;
 }
 
 /** V8's code cache of a module, made without running it; undefined for what has none, or does not compile. */

@@ -1,10 +1,13 @@
 import { isBuiltin } from 'node:module';
+import { dirname } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { constants } from 'node:vm';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import { serveFiles } from './assets.ts';
 import { Module } from './builtins.ts';
 import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
-import { clearGlobals, internals, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
+import { clearGlobals, internals, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons, requireOf } from './commonjs.ts';
+import { compileModule, textOf } from './compiling.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualPath, virtualUrl } from './ids.ts';
 import { Store } from './store.ts';
 import { feeding, serveWorkers, startWith } from './workers.ts';
@@ -67,9 +70,32 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   serveFiles(store);
   serveWorkers(store, part);
   const importModule = nativeImport();
+  const fed = feeding(store);
+  let compiles = false;
   return {
-    ...feeding(store),
+    ...fed,
+    take: (answers, packed, codeCaches) => {
+      if (codeCaches && !compiles) compileFromCaches(store);
+      compiles ||= codeCaches !== undefined;
+      fed.take(answers, packed, codeCaches);
+    },
     load: (id) => (store.record(id)[1] === 'module' ? importModule(virtualUrl(id)) : internals._load(virtualPath(id), undefined, false)),
+  };
+}
+
+/**
+ * Compiles the CommonJS modules that have code caches, which Node's loader cannot be given. What comes with another text
+ * than the master's (user code may change it on the way) has none.
+ */
+function compileFromCaches(store: Store): void {
+  const { prototype } = internals;
+  const original = prototype._compile;
+  prototype._compile = function (source, filename, ...more) {
+    const cache = isVirtualPath(filename) ? store.takeCodeCache(idOfPath(filename)) : undefined;
+    const record = cache && store.record(idOfPath(filename));
+    if (record === undefined || textOf(record[2]) !== source) return original.call(this, source, filename, ...more);
+    const body = compileModule(record, cache, { importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER });
+    return body.call(this.exports, this.exports, requireOf(this), this, filename, dirname(filename));
   };
 }
 
@@ -118,7 +144,7 @@ function load(store: Store, url: string, context: HookContext, next: (url: strin
     checkExtension(virtualPath(id), format);
   }
   if (format === 'commonjs' && !required) return { format: 'module', source: facade(virtualPath(id), names), shortCircuit: true };
-  return { format, source: format === 'wasm' ? source : Buffer.from(source).toString(), shortCircuit: true };
+  return { format, source: format === 'wasm' ? source : textOf(source), shortCircuit: true };
 }
 
 /** What `import` sees of a CommonJS module: its exports as default and as `module.exports`, and the names that were found in it. */

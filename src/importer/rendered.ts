@@ -2,8 +2,8 @@ import { dirname, extname } from 'node:path';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import type { ModuleRecord } from '../core/importer/records.ts';
 import { serveFiles } from './assets.ts';
-import { clearGlobals, internals, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
-import type { CommonJsModule, MainHolder } from './commonjs.ts';
+import { clearGlobals, internals, nobodyIsMain, patchResolution, refuseAddons, requireOf } from './commonjs.ts';
+import type { CommonJsModule } from './commonjs.ts';
 import { COMMONJS_PARAMETERS, compileModule, textOf } from './compiling.ts';
 import { nativeAddon } from './failures.ts';
 import { idOfPath, isVirtualPath, masterPath, virtualPath } from './ids.ts';
@@ -78,10 +78,6 @@ function parseJson(text: string, filename: string): unknown {
 
 /** As Module.prototype._compile, with an `import()` that the linker serves. */
 function compile(linker: Linker, module: CommonJsModule, filename: string, record: ModuleRecord, cache: Uint8Array | undefined): void {
-  const require = (specifier: string): unknown => module.require(specifier);
-  const resolve = (request: string, options?: { paths?: string[] }): string => internals._resolveFilename(request, module, false, options);
-  Object.assign(resolve, { paths: (request: string) => internals._resolveLookupPaths(request, module) });
-  Object.assign(require, { resolve, main: (process as unknown as MainHolder).mainModule, cache: internals._cache, extensions: internals._extensions });
   const body = compileModule(record, cache);
-  body.call(module.exports, module.exports, require, module, filename, dirname(filename), ...(body.length > COMMONJS_PARAMETERS.length ? [linker.dynamic(record[0])] : []));
+  body.call(module.exports, module.exports, requireOf(module), module, filename, dirname(filename), ...(body.length > COMMONJS_PARAMETERS.length ? [linker.dynamic(record[0])] : []));
 }
