@@ -8,11 +8,15 @@ export const Module: typeof import('node:module') = process.getBuiltinModule('no
 
 type AnyFunction = (...args: never[]) => unknown;
 
+/** What every function has. Copying the descriptors of these is most of the work, and nobody makes instances of what is replaced. */
+const USUAL = new Set<PropertyKey>(['length', 'name', 'prototype']);
+
 /** Gives a replacement what hangs at the function that it replaces: its name and length, and things such as util.promisify.custom. */
 export function dress(replacement: AnyFunction, original: AnyFunction): void {
+  Object.defineProperty(replacement, 'name', { value: original.name });
+  Object.defineProperty(replacement, 'length', { value: original.length });
   for (const key of Reflect.ownKeys(original)) {
-    // The last of these is made on first use, and nobody makes instances of them.
-    if (key === 'prototype') continue;
+    if (USUAL.has(key)) continue;
     Object.defineProperty(replacement, key, Object.getOwnPropertyDescriptor(original, key) ?? {});
   }
 }

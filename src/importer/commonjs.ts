@@ -1,5 +1,4 @@
 import { isBuiltin } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { Module } from './builtins.ts';
 import { nativeAddon } from './failures.ts';
 import { VIRTUAL_ROOT, idOfPath, isVirtualPath, isVirtualUrl, idOfUrl, masterPath, virtualPath } from './ids.ts';
@@ -125,7 +124,7 @@ export function clearGlobals(): void {
  * some guards convert them.
  */
 export function nobodyIsMain(): void {
-  const nobody = fileURLToPath(`file://${VIRTUAL_ROOT}/.main`);
+  const nobody = `${VIRTUAL_ROOT}/.main`;
   if (process.argv.length < 2) process.argv.push(nobody);
   const holder = process as unknown as MainHolder;
   if (holder.mainModule !== undefined) return;

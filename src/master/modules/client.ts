@@ -1,6 +1,6 @@
 import { firstValueFrom } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
-import type { Profile } from '../../core/importer/records.ts';
+import type { ModuleRecord, Profile } from '../../core/importer/records.ts';
 import type { Router } from '../../core/routing/router.ts';
 import { IMPORTER } from '../../parent/modules/send.ts';
 import { SentModules } from '../../parent/modules/sent.ts';
@@ -92,7 +92,7 @@ export class Client {
       for (const other of mayAsk) this.#mayAsk.add(other);
       this.loads++;
       if (!record[0].startsWith('file:')) continue;
-      const found = packageOf(fileURLToPath(withoutQuery(record[0])));
+      const found = packageOfRecord(record);
       this.#packages.set(found.root, found);
     }
   }
@@ -102,6 +102,14 @@ export class Client {
     const stream = router.table.get(this.contextId);
     if (stream !== undefined && stream.pendingBytes > MAX_UNREAD) await firstValueFrom(stream.drained, { defaultValue: undefined });
   }
+}
+
+const packages = new WeakMap<ModuleRecord, Package>();
+
+function packageOfRecord(record: ModuleRecord): Package {
+  let found = packages.get(record);
+  if (found === undefined) packages.set(record, (found = packageOf(fileURLToPath(withoutQuery(record[0])))));
+  return found;
 }
 
 /** Does asynchronous work one piece after another. */

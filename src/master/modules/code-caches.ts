@@ -1,7 +1,7 @@
 import type { Subscription } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
 import type { ModuleRecord } from '../../core/importer/records.ts';
-import { joinCodeCaches } from '../../importer/batch.ts';
+import { cutCodeCaches, joinCodeCaches } from '../../importer/batch.ts';
 import { codeCacheOf } from '../../importer/compiling.ts';
 import { withoutQuery } from '../../importer/ids.ts';
 
@@ -24,6 +24,7 @@ export class CodeCaches {
   readonly #broker: Broker;
   readonly #maxBytes: number;
   readonly #kept = new WeakMap<ModuleRecord, Uint8Array>();
+  readonly #joined = new WeakMap<Uint8Array, Uint8Array>();
   readonly #wanted = new Set<ModuleRecord>();
   #bytes = 0;
   #timer: Subscription | undefined;
@@ -34,14 +35,27 @@ export class CodeCaches {
     this.#maxBytes = maxBytes;
   }
 
-  /** The code caches of records, joined, as far as there are any. The others are made when there is time. */
-  of(records: readonly ModuleRecord[]): Uint8Array | undefined {
-    const caches = records.map((record) => {
-      const cache = this.#kept.get(record);
-      if (cache === undefined) this.#want(record);
-      return cache;
+  /**
+   * The code caches of the records of a batch, joined, as far as there are any. The others are made when there is time.
+   *
+   * @param packed - the batch: where all caches are there, they are kept as long as it is
+   */
+  of(records: readonly ModuleRecord[], packed: Uint8Array): Uint8Array | undefined {
+    const known = this.#joined.get(packed);
+    if (known) return known;
+    const caches = records.map((record) => this.#kept.get(record));
+    records.forEach((record, index) => {
+      if (caches[index] === undefined) this.#want(record);
     });
-    return caches.some((cache) => cache !== undefined && cache.length > 0) ? joinCodeCaches(caches) : undefined;
+    if (!caches.some((cache) => cache !== undefined && cache.length > 0)) return undefined;
+    const joined = joinCodeCaches(caches);
+    if (!caches.includes(undefined)) {
+      this.#joined.set(packed, joined);
+      // One copy is enough.
+      const cut = cutCodeCaches(joined, records.length);
+      records.forEach((record, index) => this.#kept.set(record, cut[index] ?? NONE));
+    }
+    return joined;
   }
 
   #want(record: ModuleRecord): void {

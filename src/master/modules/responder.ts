@@ -194,7 +194,7 @@ export class ModuleResponder {
 
   #send(client: Client, profile: Profile, modules: readonly GraphModule[], answers: readonly ModuleAnswer[]): void {
     client.sent(profile, modules);
-    const { bytes, kept } = sendModules(this.#router, this.#packer, client.contextId, profile, modules.map(({ record }) => record), answers, client.sameNode ? (records) => this.#codeCaches.of(records) : undefined);
+    const { bytes, kept } = sendModules(this.#router, this.#packer, client.contextId, profile, modules.map(({ record }) => record), answers, client.sameNode ? (records, packed) => this.#codeCaches.of(records, packed) : undefined);
     client.bytes += bytes;
     client.cacheHits += kept;
   }

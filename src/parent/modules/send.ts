@@ -32,7 +32,7 @@ export function sendImporter(router: Router, childId: number, profile: Profile, 
 const SLACK = 16 * 1024;
 
 /** Gives the code caches of a batch, joined, for a child that can use them. */
-export type CodeCachesOf = (records: readonly ModuleRecord[]) => Uint8Array | undefined;
+export type CodeCachesOf = (records: readonly ModuleRecord[], packed: Uint8Array) => Uint8Array | undefined;
 
 /** Sends records and answers to a direct child as LOAD_MODULE messages; the answers come last, when all is there. */
 export function sendModules(router: Router, packer: Packer, childId: number, profile: Profile, records: readonly ModuleRecord[], answers: readonly ModuleAnswer[], codeCachesOf?: CodeCachesOf): Sent {
@@ -41,7 +41,7 @@ export function sendModules(router: Router, packer: Packer, childId: number, pro
   if (packs.length === 0 && answers.length > 0) packs.push({ packed: NOTHING, kept: false, records: [] });
   let bytes = 0;
   packs.forEach(({ packed, records: batch }, index) => {
-    const caches = codeCachesOf?.(batch);
+    const caches = codeCachesOf?.(batch, packed);
     const fitting = caches && packed.length + caches.length <= limit ? caches : undefined;
     bytes += packed.length + (fitting?.length ?? 0);
     sendValue(router, childId, LOAD_MODULE, withCodeCaches([profile, index === packs.length - 1 ? answers : [], packed], fitting));
