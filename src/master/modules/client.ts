@@ -26,6 +26,8 @@ export interface ModuleStats {
   readonly loads: number;
   /** Bytes of modules and files that were sent to it, compressed. */
   readonly bytes: number;
+  /** Bytes of V8's code caches that were sent to it beside those: to local children that run the Node of this process only. */
+  readonly codeCacheBytes: number;
   /** Batches that another context had needed before, and requests for what it had already. */
   readonly cacheHits: number;
   /** Requests whose answer was no. */
@@ -42,6 +44,7 @@ export class Client {
   requests = 0;
   loads = 0;
   bytes = 0;
+  codeCacheBytes = 0;
   cacheHits = 0;
   negatives = 0;
   instances = 0;
@@ -56,7 +59,7 @@ export class Client {
   }
 
   stats(): ModuleStats {
-    return { requests: this.requests, loads: this.loads, bytes: this.bytes, cacheHits: this.cacheHits, negatives: this.negatives };
+    return { requests: this.requests, loads: this.loads, bytes: this.bytes, codeCacheBytes: this.codeCacheBytes, cacheHits: this.cacheHits, negatives: this.negatives };
   }
 
   has(profile: Profile, id: string): boolean {

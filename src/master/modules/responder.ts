@@ -184,7 +184,8 @@ export class ModuleResponder {
     if (client.begin(profile)) {
       const part = importerPart(profile);
       const codeCache = client.sameNode ? importerCodeCache(profile) : undefined;
-      client.bytes += part.length + (codeCache?.length ?? 0);
+      client.bytes += part.length;
+      client.codeCacheBytes += codeCache?.length ?? 0;
       sendImporter(this.#router, client.contextId, profile, part, codeCache);
     }
     const skip = (at: string): boolean => client.has(profile, at) || !/^(?:file|data):/.test(at);
@@ -194,8 +195,9 @@ export class ModuleResponder {
 
   #send(client: Client, profile: Profile, modules: readonly GraphModule[], answers: readonly ModuleAnswer[]): void {
     client.sent(profile, modules);
-    const { bytes, kept } = sendModules(this.#router, this.#packer, client.contextId, profile, modules.map(({ record }) => record), answers, client.sameNode ? (records, packed) => this.#codeCaches.of(records, packed) : undefined);
+    const { bytes, codeCacheBytes, kept } = sendModules(this.#router, this.#packer, client.contextId, profile, modules.map(({ record }) => record), answers, client.sameNode ? (records, packed) => this.#codeCaches.of(records, packed) : undefined);
     client.bytes += bytes;
+    client.codeCacheBytes += codeCacheBytes;
     client.cacheHits += kept;
   }
 

@@ -16,6 +16,7 @@ export function sendValue(router: Router, dstId: number, handle: number, value: 
 /** What sending came to. */
 export interface Sent {
   readonly bytes: number;
+  readonly codeCacheBytes: number;
   /** Batches that had been packed before. */
   readonly kept: number;
 }
@@ -39,14 +40,14 @@ export function sendModules(router: Router, packer: Packer, childId: number, pro
   const limit = router.maxMessageSize - SLACK;
   const packs = packer.split(records).flatMap((batch) => packWithin(packer, batch, limit));
   if (packs.length === 0 && answers.length > 0) packs.push({ packed: NOTHING, kept: false, records: [] });
-  let bytes = 0;
+  let codeCacheBytes = 0;
   packs.forEach(({ packed, records: batch }, index) => {
     const caches = codeCachesOf?.(batch, packed);
     const fitting = caches && packed.length + caches.length <= limit ? caches : undefined;
-    bytes += packed.length + (fitting?.length ?? 0);
+    codeCacheBytes += fitting?.length ?? 0;
     sendValue(router, childId, LOAD_MODULE, withCodeCaches([profile, index === packs.length - 1 ? answers : [], packed], fitting));
   });
-  return { bytes, kept: packs.filter(({ kept }) => kept).length };
+  return { bytes: packs.reduce((sum, { packed }) => sum + packed.length, 0), codeCacheBytes, kept: packs.filter(({ kept }) => kept).length };
 }
 
 function withCodeCaches(batch: readonly [Profile, readonly ModuleAnswer[] | null, Uint8Array], caches: Uint8Array | undefined): ModuleBatch {
