@@ -157,14 +157,32 @@ describe('code caches of a master', () => {
     const records = ['a', 'b', 'c'].map((name) => commonJs(`exports.${name} = function () { return '${name.repeat(50)}'; };`, `file:///app/${name}.cjs`));
     const [a = 0, b = 0, c = 0] = records.map((record) => codeCacheOf(record)?.length);
     expect(c).toBeGreaterThan(100);
-    const caches = new CodeCaches(broker, a + b + 100);
+    const caches = new CodeCaches(broker, a + b + 50);
     expect(caches.of(records, NOTHING)).toBeUndefined();
     broker.run();
     const cut = cutCodeCaches(caches.of(records, NOTHING) ?? NOTHING, 3);
     expect(cut.map((cache) => cache !== undefined)).toEqual([true, true, false]);
-    // What has none is not tried again, and a full batch is joined once.
-    const again = new Uint8Array(1);
-    expect(caches.of(records, again)).toBe(caches.of(records, again));
+  });
+
+  it('are joined once for a batch', () => {
+    const broker = new VirtualBroker();
+    const caches = new CodeCaches(broker);
+    const record = commonJs('exports.a = 1;');
+    caches.of([record], NOTHING);
+    broker.run();
+    expect(caches.of([record], NOTHING)?.length).toBeGreaterThan(100);
+    expect(caches.of([record], NOTHING)).toBe(caches.of([record], NOTHING));
+  });
+
+  it('are not made of what a child may have written', () => {
+    const broker = new VirtualBroker();
+    const caches = new CodeCaches(broker);
+    for (const id of ['data:text/javascript,1', 'file:///app/a.cjs?1']) {
+      const record = commonJs('exports.a = 1;', id);
+      caches.of([record], NOTHING);
+      broker.run();
+      expect(caches.of([record], NOTHING)).toBeUndefined();
+    }
   });
 
   it('are not made any more when the master has ended', () => {

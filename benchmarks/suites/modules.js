@@ -90,6 +90,9 @@ async function besideDisk(version, node, loads, notes, extent) {
   };
 }
 
+/** This Node by a command that the master does not know it by: what is reached over the link gets no code caches either. */
+const WITHOUT_CODE_CACHES = ['env', process.execPath];
+
 /** The same over a link that takes DELAY_MS each way: how many round trips does a load take? */
 async function overSlowLink(loads, notes) {
   const nodePath = overLink(process.execPath);
@@ -97,7 +100,7 @@ async function overSlowLink(loads, notes) {
   await withCandidates([OURS], notes, async ({ [OURS]: ours }) => {
     for (const { name, way, url } of loads) {
       // The better of two, since it is not the machine that is measured here.
-      const near = await bestOf(2, () => ours.ask('load', { url }));
+      const near = await bestOf(2, () => ours.ask('load', { url, nodePath: WITHOUT_CODE_CACHES }));
       const far = await bestOf(2, () => ours.ask('load', { url, nodePath }));
       rows.push({ name: `${name}, ${way}`, median: far.ms, near: near.ms, empty: far.emptyMs, trips: roundTrips(far, near) });
     }

@@ -5,7 +5,7 @@ import { cutCodeCaches, joinCodeCaches } from '../../importer/batch.ts';
 import { codeCacheOf } from '../../importer/compiling.ts';
 import { withoutQuery } from '../../importer/ids.ts';
 
-/** Bytes of code caches that one master makes; after these it makes no more. */
+/** Bytes of code caches that one master makes, single and joined; after these it makes no more. */
 const MAX_BYTES: number = 64 * 1024 * 1024;
 /** Bytes of the largest source that is compiled for its cache: the master does nothing else for that time, some 15 ms. */
 const MAX_SOURCE: number = 2 * 1024 * 1024;
@@ -49,9 +49,10 @@ export class CodeCaches {
     });
     if (!caches.some((cache) => cache !== undefined && cache.length > 0)) return undefined;
     const joined = joinCodeCaches(caches);
-    if (!caches.includes(undefined)) {
+    if (!caches.includes(undefined) && this.#bytes + joined.length <= this.#maxBytes) {
+      this.#bytes += joined.length;
       this.#joined.set(packed, joined);
-      // One copy is enough.
+      // The single ones go, until another batch has them too.
       const cut = cutCodeCaches(joined, records.length);
       records.forEach((record, index) => this.#kept.set(record, cut[index] ?? NONE));
     }
@@ -59,8 +60,8 @@ export class CodeCaches {
   }
 
   #want(record: ModuleRecord): void {
-    // Instances (`./x.mjs?1`) are records that nobody keeps.
-    if (this.#closed || withoutQuery(record[0]) !== record[0]) return;
+    // Instances (`./x.mjs?1`) are records that nobody keeps, and the text of a `data:` URL may be a child's.
+    if (this.#closed || !record[0].startsWith('file:') || withoutQuery(record[0]) !== record[0]) return;
     this.#wanted.add(record);
     this.#timer ??= this.#broker.after(QUIET_MS, () => {
       this.#makeNext();
@@ -81,7 +82,7 @@ export class CodeCaches {
       return;
     }
     this.#wanted.delete(record);
-    const made = record[2].length <= MAX_SOURCE ? codeCacheOf(record) : undefined;
+    const made = this.#bytes < this.#maxBytes && record[2].length <= MAX_SOURCE ? codeCacheOf(record) : undefined;
     const cache = made && this.#bytes + made.length <= this.#maxBytes ? made : NONE;
     this.#bytes += cache.length;
     this.#kept.set(record, cache);
