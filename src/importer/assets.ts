@@ -1,5 +1,4 @@
 import type { Dirent } from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ResourceAnswer, ResourceOperation, ResourceStat } from '../core/importer/records.ts';
@@ -94,7 +93,8 @@ const TO_SECOND = new Set(['rename', 'symlink', 'link', 'copyFile', 'cp']);
 
 /**
  * Lets `fs` read the files that lie beside the master's modules, by asking the master: synchronously, with callbacks and
- * with promises. What a package may see is decided there. Nothing can be written.
+ * with promises. What a package may see is decided there. Nothing can be written. Namespaces of builtin modules hear of it
+ * by `syncBuiltinESMExports`.
  */
 export function serveFiles(store: Store): void {
   const table = fs as unknown as Record<string, AnyFunction>;
@@ -120,7 +120,6 @@ export function serveFiles(store: Store): void {
     return createReadStream(path, { ...given, fs: { open: table['open'], read: table['read'], close: table['close'] } } as never);
   });
   descriptors.serve(table);
-  syncBuiltinESMExports();
 }
 
 function refuseWrites(table: Record<string, AnyFunction>, promises: Record<string, AnyFunction>): void {

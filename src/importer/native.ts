@@ -1,4 +1,4 @@
-import { isBuiltin } from 'node:module';
+import { isBuiltin, syncBuiltinESMExports } from 'node:module';
 import { dirname } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { constants } from 'node:vm';
@@ -69,6 +69,7 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   nobodyIsMain();
   serveFiles(store);
   serveWorkers(store, part);
+  syncBuiltinESMExports();
   const importModule = nativeImport();
   const fed = feeding(store);
   let compiles = false;

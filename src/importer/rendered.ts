@@ -1,3 +1,4 @@
+import { syncBuiltinESMExports } from 'node:module';
 import { dirname, extname } from 'node:path';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import type { ModuleRecord } from '../core/importer/records.ts';
@@ -35,6 +36,7 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   nobodyIsMain();
   serveFiles(store);
   serveWorkers(store, part);
+  syncBuiltinESMExports();
   return {
     ...feeding(store),
     load: (id) => (store.record(id)[1] === 'module' ? linker.import(id) : internals._load(virtualPath(id), undefined, false)),

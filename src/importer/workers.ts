@@ -1,4 +1,3 @@
-import { syncBuiltinESMExports } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { MessagePort, Worker, WorkerOptions } from 'node:worker_threads';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
@@ -69,7 +68,6 @@ export function serveWorkers(store: Store, part: string): void {
       feed(store, port1, new Int32Array(memory), sent);
     }
   };
-  syncBuiltinESMExports();
 }
 
 /** Answers what a worker asks for. */

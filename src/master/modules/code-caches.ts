@@ -7,8 +7,8 @@ import { withoutQuery } from '../../importer/ids.ts';
 
 /** Bytes of code caches that one master makes, single and joined; after these it makes no more. */
 const MAX_BYTES: number = 64 * 1024 * 1024;
-/** Bytes of the largest source that is compiled for its cache: the master does nothing else for that time, some 15 ms. */
-const MAX_SOURCE: number = 2 * 1024 * 1024;
+/** Bytes of the largest source that is compiled for its cache: the master does nothing else for that time, up to 30 ms. */
+const MAX_SOURCE: number = 1024 * 1024;
 /** Milliseconds after modules were sent: the child that runs them comes first. */
 const QUIET_MS = 50;
 /** Of a module that has none. */
