@@ -1,7 +1,8 @@
-// Loads one module from the disk and prints how many milliseconds that took: node disk-load.cjs <require|import> <url>.
+// Loads one module from the disk and prints how many milliseconds that took:
+// node disk-load.cjs <require|import> <url> <milliseconds to idle before>.
 const { fileURLToPath } = require('node:url');
 
-const [way, url] = process.argv.slice(2);
+const [way, url, idleMs] = process.argv.slice(2);
 
 async function load() {
   // Both sides answer a function call.
@@ -11,6 +12,8 @@ async function load() {
   return performance.now() - begun;
 }
 
-load().then((ms) => {
-  process.stdout.write(String(ms), () => process.exit(0));
-});
+setTimeout(() => {
+  load().then((ms) => {
+    process.stdout.write(String(ms), () => process.exit(0));
+  });
+}, Number(idleMs));

@@ -66,10 +66,10 @@ await serve(
      * Loads a module in a child that has answered a call and has had the time to start its second thread: milliseconds
      * until its answer, those of an empty call, and what was sent.
      */
-    async load({ url, nodePath = [process.execPath], emptyCalls = 3 }) {
+    async load({ url, nodePath = [process.execPath], emptyCalls = 3, idleMs = 100 }) {
       const context = master.local({ nodePath });
       await firstValueFrom(context.call(os.uptime));
-      await pause(100);
+      await pause(idleMs);
       const empty = [];
       for (let call = 0; call < emptyCalls; call++) {
         const begun = microseconds();

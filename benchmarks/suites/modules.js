@@ -10,6 +10,8 @@ import { median, quantile } from '../lib/statistics.js';
 import { synthetic } from '../lib/synthetic.js';
 
 const MODULES = 100;
+/** Milliseconds without work between the start of a process and its load. */
+const IDLE_MS = 100;
 /** Packages of more modules than this are to load no slower than from the disk. */
 const LARGE = 50;
 /** What every first module of a child costs. */
@@ -51,37 +53,45 @@ async function thoseThatLoad(ours, loads, notes) {
   return able;
 }
 
-/** Each package in a fresh child that has answered a call, beside a fresh process that loads it from the disk. */
+/**
+ * Each package in a fresh child that has answered a call, beside a fresh process that loads it from the disk. Both have
+ * been idle for as long: a processor that has just started a process is faster at what follows than one that comes back
+ * from a pause, by 5 to 10 % here, and it is the child that has to pause, until its second thread has started. The first
+ * load of a master is `cold`, and in no median.
+ */
 async function besideDisk(version, node, loads, notes, extent) {
   const rows = [];
-  const cycles = extent === 'full' ? 9 : 3;
+  const cycles = extent === 'full' ? 9 : 5;
   await withCandidates([OURS], notes, async ({ [OURS]: ours }) => {
     for (const { name, way, url, evaluated } of loads) {
       const cold = await withCandidates([OURS], notes, ({ [OURS]: fresh }) => fresh.ask('load', { url, nodePath: [node] }));
       let sent;
       const { child, disk } = await interleave({
         child: async () => {
-          sent = await ours.ask('load', { url, nodePath: [node] });
+          sent = await ours.ask('load', { url, nodePath: [node], idleMs: IDLE_MS });
           return sent.ms;
         },
-        disk: () => Number(output(node, script('disk-load.cjs'), way, url)),
-      }, { cycles, seconds: 20, warmUp: 0 });
+        disk: () => Number(output(node, script('disk-load.cjs'), way, url, String(IDLE_MS))),
+      }, { cycles, seconds: 20 });
       rows.push({ name: `${name}, ${way}`, median: median(child), low: quantile(child, 0.25), high: quantile(child, 0.75), disk: median(disk), ratio: pairedRatio(child, disk), cold: cold.ms, sent: sent.modules, evaluated, kb: sent.bytes / 1000, requests: sent.requests });
     }
   });
   const ratios = rows.filter(({ name }) => !name.startsWith(EMPTY)).map(({ ratio }) => ratio);
   const all = geometricMean(ratios);
-  const large = rows.filter(({ sent }) => sent > LARGE).map(({ ratio }) => ratio);
-  const ofLarge = geometricMean(large);
+  const large = rows.filter(({ sent }) => sent > LARGE);
+  const ofLarge = geometricMean(large.map(({ ratio }) => ratio));
   return {
     title: `Loading packages in a child of Node ${version}, beside its local disk`,
     unit: 'ms',
     columns: { median: 'child', low: 'lower', high: 'upper', disk: 'disk', ratio: 'child/disk', cold: 'cold', sent: 'modules sent', evaluated: 'used', kb: 'KB sent', requests: 'requests' },
     rows,
     summary: `child/disk: geometric mean ${all.toFixed(2)}, of the ${large.length} loads of more than ${LARGE} modules ${ofLarge.toFixed(2)}, median ${median(ratios).toFixed(2)}, ${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}`,
-    targets: [{ than: `disk, geometric mean of more than ${LARGE} modules`, atMost: 1, got: ofLarge, met: ofLarge <= 1 }, worst('requests', rows.map(({ requests }) => requests), { atMost: 0 })],
+    targets: [{ than: `disk, geometric mean of more than ${LARGE} modules`, atMost: 1, got: ofLarge, met: ofLarge <= 1 }, slowest(large, { atMost: 1 }), worst('requests', rows.map(({ requests }) => requests), { atMost: 0 })],
   };
 }
+
+/** This Node by a command that the master does not know it by: what is reached over the link gets no code caches either. */
+const WITHOUT_CODE_CACHES = ['env', process.execPath];
 
 /** The same over a link that takes DELAY_MS each way: how many round trips does a load take? */
 async function overSlowLink(loads, notes) {
@@ -90,7 +100,7 @@ async function overSlowLink(loads, notes) {
   await withCandidates([OURS], notes, async ({ [OURS]: ours }) => {
     for (const { name, way, url } of loads) {
       // The better of two, since it is not the machine that is measured here.
-      const near = await bestOf(2, () => ours.ask('load', { url }));
+      const near = await bestOf(2, () => ours.ask('load', { url, nodePath: WITHOUT_CODE_CACHES }));
       const far = await bestOf(2, () => ours.ask('load', { url, nodePath }));
       rows.push({ name: `${name}, ${way}`, median: far.ms, near: near.ms, empty: far.emptyMs, trips: roundTrips(far, near) });
     }
@@ -154,6 +164,13 @@ async function compressions(loads) {
 }
 
 const geometricMean = (values) => Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
+
+/** A target for each of some loads: the slowest of them beside the disk by name, and how many miss, which no mean shows. */
+function slowest(loads, { atMost }) {
+  const { name, ratio } = loads.reduce((worse, load) => (load.ratio > worse.ratio ? load : worse));
+  const misses = loads.filter((load) => load.ratio > atMost).length;
+  return { than: `disk, the slowest of these loads (${name}; ${misses} of ${loads.length} miss)`, atMost, got: ratio, met: ratio <= atMost };
+}
 
 /** A target for the largest of some figures. */
 function worst(than, values, bound) {

@@ -1,9 +1,8 @@
-import fs from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
-import { constants } from 'node:os';
+import type { Dirent } from 'node:fs';
 import { join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ResourceAnswer, ResourceOperation, ResourceStat } from '../core/importer/records.ts';
+import { dress, fs } from './builtins.ts';
 import { Descriptors, opensForReading } from './descriptors.ts';
 import { isVirtualPath, masterPath } from './ids.ts';
 import type { Store } from './store.ts';
@@ -94,7 +93,8 @@ const TO_SECOND = new Set(['rename', 'symlink', 'link', 'copyFile', 'cp']);
 
 /**
  * Lets `fs` read the files that lie beside the master's modules, by asking the master: synchronously, with callbacks and
- * with promises. What a package may see is decided there. Nothing can be written.
+ * with promises. What a package may see is decided there. Nothing can be written. Namespaces of builtin modules hear of it
+ * by `syncBuiltinESMExports`.
  */
 export function serveFiles(store: Store): void {
   const table = fs as unknown as Record<string, AnyFunction>;
@@ -120,7 +120,6 @@ export function serveFiles(store: Store): void {
     return createReadStream(path, { ...given, fs: { open: table['open'], read: table['read'], close: table['close'] } } as never);
   });
   descriptors.serve(table);
-  syncBuiltinESMExports();
 }
 
 function refuseWrites(table: Record<string, AnyFunction>, promises: Record<string, AnyFunction>): void {
@@ -149,8 +148,7 @@ function replace(table: Record<string, AnyFunction>, name: string, serve: (place
     const place = placeOf(args[at]);
     return place === undefined ? original.apply(this, args) : serve(place, args.slice(at + 1));
   };
-  // What else hangs there (util.promisify.custom, realpath.native) and the name are the original's.
-  Object.defineProperties(replacement, Object.getOwnPropertyDescriptors(original));
+  dress(replacement, original);
   table[name] = replacement;
 }
 
@@ -216,7 +214,7 @@ const TEXTS: Readonly<Record<string, string>> = { ENOENT: 'no such file or direc
 
 /** As Node words what the operating system says. */
 function failure(code: string, syscall: string, path: string): Error {
-  const errno = (constants.errno as Readonly<Record<string, number>>)[code];
+  const errno = (process.getBuiltinModule('node:os').constants.errno as Readonly<Record<string, number>>)[code];
   // Node reads a directory before it notices.
   const where = code === 'EISDIR' ? ', read' : `, ${syscall} '${path}'`;
   return Object.assign(new Error(`${code}: ${TEXTS[code] ?? 'not served by the master'}${where}`), { code, syscall: code === 'EISDIR' ? 'read' : syscall, ...(code !== 'EISDIR' && { path }), ...(errno !== undefined && { errno: -errno }) });
@@ -252,6 +250,6 @@ function statsOf([kind, size, mtimeMs, mode]: ResourceStat, options: unknown): u
 function direntOf([name, kind]: Entry, parent: string): unknown {
   // libuv's numbers, in the order of arguments that all these versions of Node have.
   const types = { file: 1, directory: 2 };
-  const entry = new (fs.Dirent as unknown as new (name: string, type: number, path: string) => fs.Dirent)(name.split('/').at(-1) ?? name, types[kind], parent);
+  const entry = new (fs.Dirent as unknown as new (name: string, type: number, path: string) => Dirent)(name.split('/').at(-1) ?? name, types[kind], parent);
   return Object.assign(entry, { parentPath: parent });
 }

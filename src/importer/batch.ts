@@ -20,6 +20,25 @@ export function joinRecords(records: readonly ModuleRecord[]): Buffer {
   return Buffer.concat([prefix, head, ...records.map(([, , source]) => source)]);
 }
 
+/** The code caches of the records of a batch in one piece, in their order: the length of each (0: none), then their bytes. */
+export function joinCodeCaches(caches: readonly (Uint8Array | undefined)[]): Buffer {
+  const lengths = Buffer.alloc(caches.length * PREFIX);
+  caches.forEach((cache, index) => lengths.writeUInt32BE(cache?.length ?? 0, index * PREFIX));
+  return Buffer.concat([lengths, ...caches.filter((cache) => cache !== undefined)]);
+}
+
+/** The other way round, for so many records. Views. */
+export function cutCodeCaches(bytes: Uint8Array, count: number): (Uint8Array | undefined)[] {
+  const lengths = new DataView(bytes.buffer, bytes.byteOffset, count * PREFIX);
+  let at = count * PREFIX;
+  return Array.from({ length: count }, (_, index) => {
+    const length = lengths.getUint32(index * PREFIX);
+    const cache = length === 0 ? undefined : bytes.subarray(at, at + length);
+    at += length;
+    return cache;
+  });
+}
+
 /** The records of a LOAD_MODULE: the other way round. The sources are views. */
 export function unpackRecords(packed: Uint8Array): ModuleRecord[] {
   if (packed.length === 0) return [];

@@ -1,5 +1,5 @@
-import Module, { isBuiltin } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { isBuiltin } from 'node:module';
+import { Module } from './builtins.ts';
 import { nativeAddon } from './failures.ts';
 import { VIRTUAL_ROOT, idOfPath, isVirtualPath, isVirtualUrl, idOfUrl, masterPath, virtualPath } from './ids.ts';
 import type { LoadedModule } from './children.ts';
@@ -26,7 +26,7 @@ export interface ModuleInternals {
   _extensions: Record<string, ((module: CommonJsModule, filename: string) => void) | undefined>;
   _nodeModulePaths(directory: string): string[];
   _resolveLookupPaths(request: string, parent: CommonJsModule): string[] | null;
-  prototype: { load: (this: CommonJsModule, filename: string) => void };
+  prototype: { load: (this: CommonJsModule, filename: string) => void; _compile: (this: CommonJsModule, source: string, filename: string, ...more: unknown[]) => unknown };
 }
 
 /** The main module of the process by its old name: what `require.main` is in every module is taken from it. */
@@ -53,6 +53,14 @@ export function loadedCommonJs(store: Store): LoadedModule[] {
     const module = store.formatOf(id) === 'commonjs' ? internals._cache[virtualPath(id)] : undefined;
     return module === undefined ? [] : [[id, module.exports] as const];
   });
+}
+
+/** The `require` that a module is called with. */
+export function requireOf(module: CommonJsModule): (specifier: string) => unknown {
+  const require = (specifier: string): unknown => module.require(specifier);
+  const resolve = (request: string, options?: { paths?: string[] }): string => internals._resolveFilename(request, module, false, options);
+  Object.assign(resolve, { paths: (request: string) => internals._resolveLookupPaths(request, module) });
+  return Object.assign(require, { resolve, main: (process as unknown as MainHolder).mainModule, cache: internals._cache, extensions: internals._extensions });
 }
 
 /** Modules from the child's own disk are looked for from here. */
@@ -125,7 +133,7 @@ export function clearGlobals(): void {
  * some guards convert them.
  */
 export function nobodyIsMain(): void {
-  const nobody = fileURLToPath(`file://${VIRTUAL_ROOT}/.main`);
+  const nobody = `${VIRTUAL_ROOT}/.main`;
   if (process.argv.length < 2) process.argv.push(nobody);
   const holder = process as unknown as MainHolder;
   if (holder.mainModule !== undefined) return;

@@ -1,4 +1,4 @@
-import fs from 'node:fs';
+import { dress, fs } from './builtins.ts';
 
 type AnyFunction = (...args: unknown[]) => unknown;
 type Callback = (error: Error | null, ...values: unknown[]) => void;
@@ -48,7 +48,7 @@ export class Descriptors {
       const replacement = function (this: unknown, fd: unknown, ...args: unknown[]): unknown {
         return typeof fd === 'number' && fd >= FIRST ? run(fd, args) : original.call(this, fd, ...args);
       };
-      Object.defineProperties(replacement, Object.getOwnPropertyDescriptors(original));
+      dress(replacement, original);
       table[name] = replacement;
     };
     const file = (fd: number, syscall: string): OpenFile => {

@@ -1,8 +1,8 @@
 import { isBuiltin } from 'node:module';
 import { dirname } from 'node:path';
-import { compileFunction } from 'node:vm';
 import type { ModuleLink, ModuleRecord } from '../core/importer/records.ts';
 import { internals } from './commonjs.ts';
+import { compileModule } from './compiling.ts';
 import { virtualPath, virtualUrl } from './ids.ts';
 import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
 import type { LoadedModule } from './children.ts';
@@ -177,9 +177,7 @@ export class Linker {
   /** Compiles a module and runs its first step: from now on its functions and bindings are there. */
   #instantiate(module: EsModule): void {
     const { id, link, dependencies, local } = module;
-    const parameters = ['$tndrl_exports', '$tndrl_meta', '$tndrl', ...dependencies.map((_dependency, index) => `$tndrl_${String(index)}`)];
-    const source = Buffer.from(this.#store.record(id)[2]).toString();
-    const start = compileFunction(source, parameters, { filename: virtualUrl(id) }) as (...args: unknown[]) => () => Steps;
+    const start = compileModule(this.#store.record(id), this.#store.takeCodeCache(id)) as (...args: unknown[]) => () => Steps;
     const define = (bindings: Record<string, Binding>): void => {
       for (const [name, binding] of Object.entries(bindings)) local.set(name, binding);
     };

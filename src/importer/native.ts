@@ -1,13 +1,17 @@
-import Module, { isBuiltin } from 'node:module';
+import { isBuiltin, syncBuiltinESMExports } from 'node:module';
+import { dirname } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { constants } from 'node:vm';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import { serveFiles } from './assets.ts';
+import { Module } from './builtins.ts';
 import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
-import { clearGlobals, internals, loadedCommonJs, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
+import { clearGlobals, internals, loadedCommonJs, localBase, nativeImport, nobodyIsMain, patchResolution, refuseAddons, requireOf } from './commonjs.ts';
+import { compileModule, textOf } from './compiling.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualPath, virtualUrl } from './ids.ts';
 import type { LoadedModule } from './children.ts';
 import { Store } from './store.ts';
-import { feeding, serveWorkers, startWith } from './workers.ts';
+import { feeding, hasCodeCaches, serveWorkers, startWith } from './workers.ts';
 import type { WorkerImporter, WorkerStart } from './workers.ts';
 
 const REQUIRE: unique symbol = Symbol.for('tendril.require') as never;
@@ -66,10 +70,35 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   nobodyIsMain();
   serveFiles(store);
   serveWorkers(store, part);
+  syncBuiltinESMExports();
   const importModule = nativeImport();
+  const fed = feeding(store);
+  let compiles = false;
   return {
-    ...feeding(store),
+    ...fed,
+    take: (handle, value) => {
+      const withCaches = hasCodeCaches(handle, value);
+      if (withCaches && !compiles) compileFromCaches(store);
+      compiles ||= withCaches;
+      fed.take(handle, value);
+    },
     load: (id) => (store.record(id)[1] === 'module' ? importModule(virtualUrl(id)) : internals._load(virtualPath(id), undefined, false)),
+  };
+}
+
+/**
+ * Compiles the CommonJS modules that have code caches, which Node's loader cannot be given. What comes with another text
+ * than the master's (user code may change it on the way) has none.
+ */
+function compileFromCaches(store: Store): void {
+  const { prototype } = internals;
+  const original = prototype._compile;
+  prototype._compile = function (source, filename, ...more) {
+    const cache = isVirtualPath(filename) ? store.takeCodeCache(idOfPath(filename)) : undefined;
+    const record = cache && store.record(idOfPath(filename));
+    if (record === undefined || textOf(record[2]) !== source) return original.call(this, source, filename, ...more);
+    const body = compileModule(record, cache, { importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER });
+    return body.call(this.exports, this.exports, requireOf(this), this, filename, dirname(filename));
   };
 }
 
@@ -119,7 +148,7 @@ function load(store: Store, url: string, context: HookContext, next: (url: strin
     checkExtension(virtualPath(id), format);
   }
   if (format === 'commonjs' && !required) return { format: 'module', source: facade(virtualPath(id), names), shortCircuit: true };
-  return { format, source: format === 'wasm' ? source : Buffer.from(source).toString(), shortCircuit: true };
+  return { format, source: format === 'wasm' ? source : textOf(source), shortCircuit: true };
 }
 
 /** ES modules whose evaluation has begun. */

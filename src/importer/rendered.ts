@@ -1,9 +1,11 @@
+import { syncBuiltinESMExports } from 'node:module';
 import { dirname, extname } from 'node:path';
-import { compileFunction } from 'node:vm';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
+import type { ModuleRecord } from '../core/importer/records.ts';
 import { serveFiles } from './assets.ts';
-import { clearGlobals, internals, loadedCommonJs, nobodyIsMain, patchResolution, refuseAddons } from './commonjs.ts';
-import type { CommonJsModule, MainHolder } from './commonjs.ts';
+import { clearGlobals, internals, loadedCommonJs, nobodyIsMain, patchResolution, refuseAddons, requireOf } from './commonjs.ts';
+import type { CommonJsModule } from './commonjs.ts';
+import { COMMONJS_PARAMETERS, compileModule, textOf } from './compiling.ts';
 import { nativeAddon } from './failures.ts';
 import { idOfPath, isVirtualPath, masterPath, virtualPath } from './ids.ts';
 import { Linker } from './linker.ts';
@@ -34,6 +36,7 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   nobodyIsMain();
   serveFiles(store);
   serveWorkers(store, part);
+  syncBuiltinESMExports();
   return {
     ...feeding(store),
     load: (id) => (store.record(id)[1] === 'module' ? linker.import(id) : internals._load(virtualPath(id), undefined, false)),
@@ -52,10 +55,11 @@ function run(store: Store, linker: Linker, module: CommonJsModule, filename: str
     module.loaded = true;
     return;
   }
-  const [, format, source] = store.record(id);
+  const record = store.record(id);
+  const [, format, source] = record;
   if (format === 'module') module.exports = linker.require(id);
-  else if (format === 'json') module.exports = parseJson(Buffer.from(source).toString(), filename);
-  else compile(linker, module, id, filename, Buffer.from(source).toString());
+  else if (format === 'json') module.exports = parseJson(textOf(source), filename);
+  else compile(linker, module, filename, record, store.takeCodeCache(id));
   module.loaded = true;
 }
 
@@ -75,13 +79,7 @@ function parseJson(text: string, filename: string): unknown {
 }
 
 /** As Module.prototype._compile, with an `import()` that the linker serves. */
-function compile(linker: Linker, module: CommonJsModule, id: string, filename: string, source: string): void {
-  const require = (specifier: string): unknown => module.require(specifier);
-  const resolve = (request: string, options?: { paths?: string[] }): string => internals._resolveFilename(request, module, false, options);
-  Object.assign(resolve, { paths: (request: string) => internals._resolveLookupPaths(request, module) });
-  Object.assign(require, { resolve, main: (process as unknown as MainHolder).mainModule, cache: internals._cache, extensions: internals._extensions });
-  const dynamic = source.includes('$tndrl');
-  const parameters = ['exports', 'require', 'module', '__filename', '__dirname', ...(dynamic ? ['$tndrl'] : [])];
-  const body = compileFunction(source, parameters, { filename }) as (...args: unknown[]) => void;
-  body.call(module.exports, module.exports, require, module, filename, dirname(filename), ...(dynamic ? [linker.dynamic(id)] : []));
+function compile(linker: Linker, module: CommonJsModule, filename: string, record: ModuleRecord, cache: Uint8Array | undefined): void {
+  const body = compileModule(record, cache);
+  body.call(module.exports, module.exports, requireOf(module), module, filename, dirname(filename), ...(body.length > COMMONJS_PARAMETERS.length ? [linker.dynamic(record[0])] : []));
 }

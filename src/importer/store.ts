@@ -2,7 +2,7 @@ import { isBuiltin } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { ImporterHost } from '../core/importer/importer.ts';
 import type { ModuleAnswer, ModuleRecord, Profile, RequestKind, ResourceAnswer, ResourceOperation, Target } from '../core/importer/records.ts';
-import { unpackRecords } from './batch.ts';
+import { cutCodeCaches, unpackRecords } from './batch.ts';
 import { nativeAddon, notFound } from './failures.ts';
 import { Children } from './children.ts';
 import type { LoadedModule } from './children.ts';
@@ -27,6 +27,7 @@ export class Store {
   readonly children: Children;
   readonly #profile: Profile;
   readonly #records = new Map<string, ModuleRecord>();
+  readonly #codeCaches = new Map<string, Uint8Array>();
   readonly #answers = new Map<string, Target>();
   /** Who waits for an answer. */
   readonly #asking = new Map<string, ((target: Target) => void)[]>();
@@ -43,13 +44,21 @@ export class Store {
   }
 
   /** Takes the answers and the packed records of a LOAD_MODULE. */
-  takePacked(answers: readonly ModuleAnswer[], packed: Uint8Array): void {
-    this.take(answers, unpackRecords(packed));
+  takePacked(answers: readonly ModuleAnswer[], packed: Uint8Array, codeCaches: Uint8Array | undefined): void {
+    const records = unpackRecords(packed);
+    this.take(answers, records, codeCaches && cutCodeCaches(codeCaches, records.length));
   }
 
-  /** Takes answers and records. What is there already stays: a module is evaluated once. */
-  take(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void {
-    for (const record of records) if (!this.#records.has(record[0])) this.#records.set(record[0], record);
+  /** Takes answers and records, with the code caches of these. What is there already stays: a module is evaluated once. */
+  take(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[], codeCaches?: readonly (Uint8Array | undefined)[]): void {
+    records.forEach((record, index) => {
+      const [id] = record;
+      if (this.#records.has(id)) return;
+      this.#records.set(id, record);
+      // Of this very source: V8 would not notice another of the same length.
+      const cache = codeCaches?.[index];
+      if (cache) this.#codeCaches.set(id, cache);
+    });
     // With a module of a package its files may have come into sight.
     if (records.length > 0) for (const [name, answer] of this.#resources) if (answer[2] !== null) this.#forget(name, answer);
     for (const [kind, from, specifier, target] of answers) {
@@ -98,6 +107,13 @@ export class Store {
   /** The IDs of the modules that have come here. */
   get ids(): IterableIterator<string> {
     return this.#records.keys();
+  }
+
+  /** The code cache of a module, once: it is compiled once. */
+  takeCodeCache(id: string): Uint8Array | undefined {
+    const cache = this.#codeCaches.get(id);
+    this.#codeCaches.delete(id);
+    return cache;
   }
 
   /** How a module that is known here is run, without asking. */

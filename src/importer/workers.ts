@@ -1,9 +1,8 @@
-import { syncBuiltinESMExports } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import workers from 'node:worker_threads';
 import type { MessagePort, Worker, WorkerOptions } from 'node:worker_threads';
 import type { Importer, ImporterHost } from '../core/importer/importer.ts';
 import type { ModuleAnswer, ModuleBatch, ModulePolicyConfig, ModuleRecord, ModuleRequest, ResourceAnswer, ResourceRequest } from '../core/importer/records.ts';
+import { workers } from './builtins.ts';
 import { idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, virtualUrl } from './ids.ts';
 import type { Store } from './store.ts';
 
@@ -27,13 +26,18 @@ export interface WorkerImporter extends Importer {
   takeRecords(answers: readonly ModuleAnswer[], records: readonly ModuleRecord[]): void;
 }
 
+/** Whether what came has code caches with it. */
+export function hasCodeCaches(handle: number, value: unknown): boolean {
+  return handle === LOAD_MODULE && (value as ModuleBatch)[3] !== undefined;
+}
+
 /** What fills the store is the same in every importer. */
 export function feeding(store: Store): Omit<WorkerImporter, 'load'> {
   return {
     take: (handle, value) => {
       if (handle === LOAD_MODULE) {
-        const [, answers, packed] = value as ModuleBatch;
-        store.takePacked(answers ?? [], packed);
+        const [, answers, packed, codeCaches] = value as ModuleBatch;
+        store.takePacked(answers ?? [], packed, codeCaches);
       } else if (handle === LOAD_RESOURCE) store.takeResource(value as ResourceAnswer);
       else store.children.take(value as Parameters<typeof store.children.take>[0]);
     },
@@ -76,7 +80,6 @@ export function serveWorkers(store: Store, part: string): void {
       feed(store, port1, new Int32Array(memory), sent);
     }
   };
-  syncBuiltinESMExports();
 }
 
 /** Answers what a worker asks for. */

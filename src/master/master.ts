@@ -23,7 +23,7 @@ import type { ConnectedContext } from '../parent/connected-context.ts';
 import type { Connection, ConnectionListener } from '../parent/connection/connection.ts';
 import { DirectConnection } from '../parent/connection/direct-connection.ts';
 import type { LocalOptions } from '../parent/connection/local.ts';
-import { METHODS, defaultName } from '../parent/connection/methods.ts';
+import { METHODS, defaultName, runsThisNode } from '../parent/connection/methods.ts';
 import type { OpenMethod } from '../parent/connection/methods.ts';
 import { openSsh } from '../parent/connection/ssh/ssh.ts';
 import type { SshOptions } from '../parent/connection/ssh/options.ts';
@@ -200,6 +200,7 @@ export class Master implements ConnectionMethods, AsyncDisposable {
     this.#stopping ??= (async () => {
       await Promise.all(this.contexts.map((context) => context.shutdown()));
       this.router.close();
+      this.responder.close();
       this.#endTrace();
       await this.#sink.flush();
     })();
@@ -233,13 +234,14 @@ export class Master implements ConnectionMethods, AsyncDisposable {
       unidirectional: this.#options.unidirectional ?? false,
       modules: policyConfig(this.#options.modules ?? {}),
     };
+    const sameNode = runsThisNode(method, options);
     const connection = new DirectConnection(
       this.router,
       {
         config,
         core: compressedCore(),
-        // Made while the child starts, so that it costs no time, and only for the Node that we run ourselves.
-        codeCache: () => (eager && nodePath === undefined ? codeCache() : NO_CACHE),
+        // Made while the child starts, so that it costs no time.
+        codeCache: () => (sameNode ? codeCache() : NO_CACHE),
         eager,
         bootTimeoutMs,
         attach: (stream) => {

@@ -16,6 +16,8 @@ export interface ContextPlan {
   readonly name: string;
   /** The context by way of which it is reached; undefined for a child of this process. */
   readonly via: Context | undefined;
+  /** Whether it runs the very Node of this process, on this machine. */
+  readonly sameNode: boolean;
   /** Begins to connect. `stopping` tells whether this context, or one on the way to it, has been told to shut down. */
   connect(listener: ConnectionListener, stopping: () => boolean): Connection;
   /** Takes a line of raw output. */
@@ -38,6 +40,8 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   nodeVersion = '';
   readonly #plan: ContextPlan;
   readonly #connection: Connection;
+  /** Whether it runs the very Node of this process, on this machine. @internal */
+  readonly sameNode: boolean;
   readonly #connected = new AsyncSubject<this>();
   #stopping = false;
   #failure: Error | undefined;
@@ -47,6 +51,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     super(scope, plan.id, plan.name);
     const { report } = scope.router.broker;
     this.#plan = plan;
+    this.sameNode = plan.sameNode;
     this.via = plan.via;
     this.#connection = plan.connect({
       onOutput: (stream, line) => {

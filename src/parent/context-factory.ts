@@ -9,6 +9,7 @@ import { safeTitle } from './bootstrap/first-stage.ts';
 import { ConnectedContext } from './connected-context.ts';
 import { ConnectError } from './connection/connect-error.ts';
 import type { Connection, ConnectionListener } from './connection/connection.ts';
+import { runsThisNode } from './connection/methods.ts';
 import type { OutputChunk } from './connection/transport.ts';
 import type { ContextOptions } from './context-options.ts';
 import { methodOptions } from './context-options.ts';
@@ -87,6 +88,7 @@ export class ContextFactory {
       id,
       name,
       via: options.via,
+      sameNode: via === undefined && runsThisNode(method, spec.options),
       connect: (listener, stopping) => (via === undefined ? this.#scope.direct(spec, listener) : this.#via(spec, via, stopping, listener)),
       onOutput: (stream, line) => {
         this.#scope.onOutput({ id, name }, stream, line);

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { ConnectedContext, Master, ModuleStats } from 'tendril';
 
-const NOTHING: ModuleStats = { requests: 0, loads: 0, bytes: 0, cacheHits: 0, negatives: 0 };
+const NOTHING: ModuleStats = { requests: 0, loads: 0, bytes: 0, codeCacheBytes: 0, cacheHits: 0, negatives: 0 };
 
 /** The counters of a context, also before anything was sent to it. */
 export function counted(master: Master, context: ConnectedContext): ModuleStats {

@@ -66,10 +66,10 @@ export class ImporterSlot {
   /** Takes a message for the importer: the importer itself, or what it is to have. */
   receive({ handle, data, tail }: Message): void {
     const value = decodeValue(data, tail);
-    const [, answers, packed] = value as ModuleBatch;
+    const [, answers, packed, cachedData] = value as ModuleBatch;
     if (handle !== LOAD_MODULE || answers !== null) this.#importer?.take(handle, value);
     else if (this.#importer === undefined) {
-      const start = compileFunction(String(inflateRawSync(packed)), ['require', 'host'], { filename: 'tendril-importer' }) as (require: NodeJS.Require, host: ImporterHost) => Importer;
+      const start = compileFunction(String(inflateRawSync(packed)), ['require', 'host'], { filename: 'tendril-importer', cachedData }) as (require: NodeJS.Require, host: ImporterHost) => Importer;
       this.#importer = start(this.#host.require, this.#host);
     }
   }

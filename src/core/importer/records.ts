@@ -48,9 +48,10 @@ export type ModuleRequest = readonly [profile: Profile, kind: RequestKind, from:
 
 /**
  * Payload of LOAD_MODULE: answers, and the records behind them, joined and deflated (src/importer/batch.ts). Without
- * answers it is the importer itself, which comes before all else.
+ * answers it is the importer itself, which comes before all else. `codeCaches`, of the records or of the importer, only for
+ * children that run the very Node of the master (docs/decisions.md, D-035).
  */
-export type ModuleBatch = readonly [profile: Profile, answers: readonly ModuleAnswer[] | null, packed: Uint8Array];
+export type ModuleBatch = readonly [profile: Profile, answers: readonly ModuleAnswer[] | null, packed: Uint8Array, codeCaches?: Uint8Array];
 
 /** Payload of FORWARD_MODULE: modules, and all that they need, are to go to a context below. */
 export type ForwardRequest = readonly [contextId: number, profile: Profile, ids: readonly string[]];

@@ -1,6 +1,6 @@
 import { firstValueFrom } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
-import type { Profile } from '../../core/importer/records.ts';
+import type { ModuleRecord, Profile } from '../../core/importer/records.ts';
 import type { Router } from '../../core/routing/router.ts';
 import { IMPORTER } from '../../parent/modules/send.ts';
 import { SentModules } from '../../parent/modules/sent.ts';
@@ -26,6 +26,8 @@ export interface ModuleStats {
   readonly loads: number;
   /** Bytes of modules and files that were sent to it, compressed. */
   readonly bytes: number;
+  /** Bytes of V8's code caches that were sent to it beside those: to local children that run the Node of this process only. */
+  readonly codeCacheBytes: number;
   /** Batches that another context had needed before, and requests for what it had already. */
   readonly cacheHits: number;
   /** Requests whose answer was no. */
@@ -35,11 +37,14 @@ export interface ModuleStats {
 /** A direct child, as the responder sees it: what it and those below it have, and what they may therefore see. */
 export class Client {
   readonly contextId: number;
+  /** Whether it runs the very Node of this process. */
+  readonly sameNode: boolean;
   readonly throttle: Throttle;
   readonly reads = new Sequence(MAX_READS);
   requests = 0;
   loads = 0;
   bytes = 0;
+  codeCacheBytes = 0;
   cacheHits = 0;
   negatives = 0;
   instances = 0;
@@ -47,13 +52,14 @@ export class Client {
   readonly #mayAsk = new Set<string>();
   readonly #packages = new Map<string, Package>();
 
-  constructor(contextId: number, broker: Broker) {
+  constructor(contextId: number, broker: Broker, sameNode: boolean) {
+    this.sameNode = sameNode;
     this.contextId = contextId;
     this.throttle = new Throttle(broker, REQUESTS);
   }
 
   stats(): ModuleStats {
-    return { requests: this.requests, loads: this.loads, bytes: this.bytes, cacheHits: this.cacheHits, negatives: this.negatives };
+    return { requests: this.requests, loads: this.loads, bytes: this.bytes, codeCacheBytes: this.codeCacheBytes, cacheHits: this.cacheHits, negatives: this.negatives };
   }
 
   has(profile: Profile, id: string): boolean {
@@ -89,7 +95,7 @@ export class Client {
       for (const other of mayAsk) this.#mayAsk.add(other);
       this.loads++;
       if (!record[0].startsWith('file:')) continue;
-      const found = packageOf(fileURLToPath(withoutQuery(record[0])));
+      const found = packageOfRecord(record);
       this.#packages.set(found.root, found);
     }
   }
@@ -99,6 +105,14 @@ export class Client {
     const stream = router.table.get(this.contextId);
     if (stream !== undefined && stream.pendingBytes > MAX_UNREAD) await firstValueFrom(stream.drained, { defaultValue: undefined });
   }
+}
+
+const packages = new WeakMap<ModuleRecord, Package>();
+
+function packageOfRecord(record: ModuleRecord): Package {
+  let found = packages.get(record);
+  if (found === undefined) packages.set(record, (found = packageOf(fileURLToPath(withoutQuery(record[0])))));
+  return found;
 }
 
 /** Does asynchronous work one piece after another. */

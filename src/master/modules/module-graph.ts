@@ -28,7 +28,7 @@ interface Entry {
   readonly found: Scan;
   readonly requires: Record<string, Target>;
   readonly imports: Record<string, Target>;
-  readonly records: Map<Profile, ModuleRecord>;
+  readonly modules: Map<Profile, GraphModule>;
 }
 
 type Tail<T extends readonly unknown[]> = T extends readonly [unknown, ...infer R] ? R : never;
@@ -69,13 +69,18 @@ export class ModuleGraph {
   /** A module for children of a profile. */
   module(id: string, profile: Profile): GraphModule {
     const entry = this.#entry(withoutQuery(id));
-    let record = entry.records.get(profile);
-    if (record === undefined) entry.records.set(profile, (record = this.#record(entry, profile)));
+    let module = entry.modules.get(profile);
+    if (module === undefined) entry.modules.set(profile, (module = this.#module(entry, profile)));
+    const { record } = module;
     // Instances share their source.
-    if (record[0] !== id) record = [id, ...(record.slice(1) as Tail<ModuleRecord>)];
-    const needs = [...entry.found.requires.map((specifier) => entry.requires[specifier]), ...entry.found.imports.map((specifier) => entry.imports[specifier])];
-    const late = entry.found.dynamic.map((specifier) => entry.imports[specifier]);
-    return { record, needs: [...new Set(needs)].filter(isModule), mayAsk: late.filter(isModule) };
+    return record[0] === id ? module : { ...module, record: [id, ...(record.slice(1) as Tail<ModuleRecord>)] };
+  }
+
+  #module(entry: Entry, profile: Profile): GraphModule {
+    const { found, requires, imports } = entry;
+    const needs = [...found.requires.map((specifier) => requires[specifier]), ...found.imports.map((specifier) => imports[specifier])];
+    const late = found.dynamic.map((specifier) => imports[specifier]);
+    return { record: this.#record(entry, profile), needs: [...new Set(needs)].filter(isModule), mayAsk: late.filter(isModule) };
   }
 
   /** Whether a module has been read already. */
@@ -119,7 +124,7 @@ export class ModuleGraph {
     const bytes = data?.bytes ?? this.#bytes(id, path);
     const extension = data?.extension ?? /\.\w+$/.exec(path)?.[0] ?? '';
     const none: Scan = { requires: [], imports: [], dynamic: [], dynamicAt: [] };
-    const plain = { id, path, requires: {}, imports: {}, records: new Map<Profile, ModuleRecord>() };
+    const plain = { id, path, requires: {}, imports: {}, modules: new Map<Profile, GraphModule>() };
     if (extension === '.wasm') return { ...plain, format: 'wasm', source: bytes, found: none };
     const modifier = this.#modifiers.get(withoutQuery(id));
     const text = Buffer.from(bytes).toString().replace(/^\uFEFF/, '');
@@ -219,7 +224,7 @@ function asCommonJs(path: string): boolean {
 /** What makes contexts in a child. */
 function library(id: string): Entry {
   const source = makerPart();
-  return { id, path: id, format: 'commonjs', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: {}, imports: {}, records: new Map() };
+  return { id, path: id, format: 'commonjs', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: {}, imports: {}, modules: new Map() };
 }
 
 function failureText(name: string, code: string, message: string): string {
@@ -232,7 +237,7 @@ function failed(id: string, error: unknown): Entry {
   const code = typeof given === 'string' ? (given === 'ENOENT' || given === 'EISDIR' || given === 'ENOTDIR' ? 'MODULE_NOT_FOUND' : given) : '';
   const name = error instanceof SyntaxError || (error as { name?: unknown }).name === 'SyntaxError' ? 'SyntaxError' : 'Error';
   const source = failureText(name, code, messageOf(error));
-  return { id, path: id, format: 'error', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: {}, imports: {}, records: new Map() };
+  return { id, path: id, format: 'error', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: {}, imports: {}, modules: new Map() };
 }
 
 /** The content of a `data:` URL and the extension that its type would have. */

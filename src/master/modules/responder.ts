@@ -15,8 +15,9 @@ import { closure } from '../../parent/modules/closure.ts';
 import { Packer } from '../../parent/modules/packs.ts';
 import { profileOf } from '../../parent/modules/profile.ts';
 import { sendImporter, sendModules, sendValue } from '../../parent/modules/send.ts';
-import { importerPart } from './importer-parts.ts';
+import { importerCodeCache, importerPart } from './importer-parts.ts';
 import { Client } from './client.ts';
+import { CodeCaches } from './code-caches.ts';
 import type { ModuleStats } from './client.ts';
 import { ModuleGraph } from './module-graph.ts';
 import type { GraphModule, SourceModifier } from './module-graph.ts';
@@ -35,6 +36,8 @@ export interface ResponderTarget {
   readonly id: number;
   readonly name: string;
   readonly nodeVersion: string;
+  /** Whether it runs the very Node of this process, on this machine: its code caches are good there, and cost no link. */
+  readonly sameNode?: boolean;
 }
 
 /** Tells the log of the master. */
@@ -51,6 +54,7 @@ export class ModuleResponder {
   readonly #assets: boolean;
   readonly #graph: ModuleGraph;
   readonly #packer = new Packer();
+  readonly #codeCaches: CodeCaches;
   readonly #clients = new Map<number, Client>();
   /** What a context has had before it was gone. */
   readonly #find: (id: number) => ResponderTarget | undefined;
@@ -63,6 +67,7 @@ export class ModuleResponder {
     this.#policy = new ModulePolicy(policyConfig(options));
     this.#assets = options.assets ?? true;
     this.#graph = new ModuleGraph(this.#policy);
+    this.#codeCaches = new CodeCaches(router.broker);
     router.addHandler(GET_MODULE, { policy: isImmediateChild, deliver: (message) => { this.#onGetModule(message); } });
     router.addHandler(GET_RESOURCE, { policy: isImmediateChild, deliver: (message) => { this.#onGetResource(message); } });
   }
@@ -133,6 +138,11 @@ export class ModuleResponder {
     this.#clients.delete(contextId);
   }
 
+  /** Makes no more code caches. @internal */
+  close(): void {
+    this.#codeCaches.close();
+  }
+
   /** What cannot be read here fails at the caller, where there is someone to read it. */
   #refuseFailed({ record: [id, format, source] }: GraphModule): void {
     if (format !== 'error') return;
@@ -145,7 +155,12 @@ export class ModuleResponder {
 
   #client(contextId: number): Client {
     let client = this.#clients.get(contextId);
-    if (client === undefined) this.#clients.set(contextId, (client = new Client(contextId, this.#router.broker)));
+    if (client === undefined) {
+      const target = this.#find(contextId);
+      // The file may be another than when this process was started.
+      const sameNode = target?.sameNode === true && target.nodeVersion === process.version;
+      this.#clients.set(contextId, (client = new Client(contextId, this.#router.broker, sameNode)));
+    }
     return client;
   }
 
@@ -169,8 +184,10 @@ export class ModuleResponder {
   #push(client: Client, profile: Profile, id: string | undefined, answers: readonly ModuleAnswer[] = []): void {
     if (client.begin(profile)) {
       const part = importerPart(profile);
+      const codeCache = client.sameNode ? importerCodeCache(profile) : undefined;
       client.bytes += part.length;
-      sendImporter(this.#router, client.contextId, profile, part);
+      client.codeCacheBytes += codeCache?.length ?? 0;
+      sendImporter(this.#router, client.contextId, profile, part, codeCache);
     }
     const skip = (at: string): boolean => client.has(profile, at) || !/^(?:file|data):/.test(at);
     const modules = id === undefined ? [] : closure([id], (at) => this.#graph.module(at, profile), ({ needs }) => needs, skip);
@@ -179,8 +196,9 @@ export class ModuleResponder {
 
   #send(client: Client, profile: Profile, modules: readonly GraphModule[], answers: readonly ModuleAnswer[]): void {
     client.sent(profile, modules);
-    const { bytes, kept } = sendModules(this.#router, this.#packer, client.contextId, profile, modules.map(({ record }) => record), answers);
+    const { bytes, codeCacheBytes, kept } = sendModules(this.#router, this.#packer, client.contextId, profile, modules.map(({ record }) => record), answers, client.sameNode ? (records, packed) => this.#codeCaches.of(records, packed) : undefined);
     client.bytes += bytes;
+    client.codeCacheBytes += codeCacheBytes;
     client.cacheHits += kept;
   }
 

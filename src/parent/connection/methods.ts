@@ -15,3 +15,8 @@ export function defaultName(method: string, options: object): string {
   if (typeof host !== 'string') return `${method}.${String(process.pid)}`;
   return `${method}.${typeof username === 'string' ? `${username}@` : ''}${host}`;
 }
+
+/** Whether a direct child runs the very Node of this process. A path that leads to it by another name is not worth a look at the disk. */
+export function runsThisNode(method: string, { nodePath = process.execPath }: Readonly<Record<string, unknown>>): boolean {
+  return method === 'local' && [nodePath].flat().join('\0') === process.execPath;
+}

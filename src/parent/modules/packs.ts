@@ -13,6 +13,8 @@ export interface Pack {
   readonly packed: Uint8Array;
   /** Whether it was there already. */
   readonly kept: boolean;
+  /** What is in it. */
+  readonly records: readonly ModuleRecord[];
 }
 
 /** Packs records for LOAD_MODULE: joined, then deflate over all of them together (docs/decisions.md, D-029). */
@@ -46,7 +48,7 @@ export class Packer {
       // The least used goes first.
       this.#kept.delete(key);
       this.#kept.set(key, known);
-      return { packed: known, kept: true };
+      return { packed: known, kept: true, records };
     }
     const packed = deflateRawSync(joinRecords(records));
     this.#kept.set(key, packed);
@@ -56,7 +58,7 @@ export class Packer {
       this.#kept.delete(old);
       this.#bytes -= bytes.length;
     }
-    return { packed, kept: false };
+    return { packed, kept: false, records };
   }
 
   #key(records: readonly ModuleRecord[]): string {

@@ -16,6 +16,7 @@ export function sendValue(router: Router, dstId: number, handle: number, value: 
 /** What sending came to. */
 export interface Sent {
   readonly bytes: number;
+  readonly codeCacheBytes: number;
   /** Batches that had been packed before. */
   readonly kept: number;
 }
@@ -24,21 +25,33 @@ export interface Sent {
 export const IMPORTER = 'tendril:importer';
 
 /** Sends the importer, compressed, to a direct child: ahead of the first module. */
-export function sendImporter(router: Router, childId: number, profile: Profile, packed: Uint8Array): void {
-  sendValue(router, childId, LOAD_MODULE, [profile, null, packed] satisfies ModuleBatch);
+export function sendImporter(router: Router, childId: number, profile: Profile, packed: Uint8Array, codeCache?: Uint8Array): void {
+  sendValue(router, childId, LOAD_MODULE, withCodeCaches([profile, null, packed], codeCache));
 }
 
 /** Bytes that are left in a message for what is not modules. */
 const SLACK = 16 * 1024;
 
+/** Gives the code caches of a batch, joined, for a child that can use them. */
+export type CodeCachesOf = (records: readonly ModuleRecord[], packed: Uint8Array) => Uint8Array | undefined;
+
 /** Sends records and answers to a direct child as LOAD_MODULE messages; the answers come last, when all is there. */
-export function sendModules(router: Router, packer: Packer, childId: number, profile: Profile, records: readonly ModuleRecord[], answers: readonly ModuleAnswer[]): Sent {
-  const packs = packer.split(records).flatMap((batch) => packWithin(packer, batch, router.maxMessageSize - SLACK));
-  if (packs.length === 0 && answers.length > 0) packs.push({ packed: NOTHING, kept: false });
-  packs.forEach(({ packed }, index) => {
-    sendValue(router, childId, LOAD_MODULE, [profile, index === packs.length - 1 ? answers : [], packed] satisfies ModuleBatch);
+export function sendModules(router: Router, packer: Packer, childId: number, profile: Profile, records: readonly ModuleRecord[], answers: readonly ModuleAnswer[], codeCachesOf?: CodeCachesOf): Sent {
+  const limit = router.maxMessageSize - SLACK;
+  const packs = packer.split(records).flatMap((batch) => packWithin(packer, batch, limit));
+  if (packs.length === 0 && answers.length > 0) packs.push({ packed: NOTHING, kept: false, records: [] });
+  let codeCacheBytes = 0;
+  packs.forEach(({ packed, records: batch }, index) => {
+    const caches = codeCachesOf?.(batch, packed);
+    const fitting = caches && packed.length + caches.length <= limit ? caches : undefined;
+    codeCacheBytes += fitting?.length ?? 0;
+    sendValue(router, childId, LOAD_MODULE, withCodeCaches([profile, index === packs.length - 1 ? answers : [], packed], fitting));
   });
-  return { bytes: packs.reduce((sum, { packed }) => sum + packed.length, 0), kept: packs.filter(({ kept }) => kept).length };
+  return { bytes: packs.reduce((sum, { packed }) => sum + packed.length, 0), codeCacheBytes, kept: packs.filter(({ kept }) => kept).length };
+}
+
+function withCodeCaches(batch: readonly [Profile, readonly ModuleAnswer[] | null, Uint8Array], caches: Uint8Array | undefined): ModuleBatch {
+  return caches ? [...batch, caches] : batch;
 }
 
 /** Packs that fit into messages: of fewer modules where many are too large together. */
