@@ -99,6 +99,7 @@ describe('a streamed call over virtual links', () => {
   async function run({ source, count, seed }: Run): Promise<void> {
     const tree = new VirtualTree({ shape: [0, 1], seed, volatile: true, latencyMs: 5, maxMessageSize: 8 * 1024 * 1024 });
     const [caller, callee] = [tree.node(0), tree.node(2)];
+    const { handleCount } = caller.router;
     let produced = 0;
     let most = 0;
     const got: number[] = [];
@@ -130,7 +131,7 @@ describe('a streamed call over virtual links', () => {
     expect(got).toEqual(Array.from({ length: count }, (_, value) => value));
     // The reply that ends the call needs no credit.
     expect(most).toBeLessThanOrEqual(WINDOW_VALUES + 1);
-    expect([dispatcher.size, caller.router.handleCount]).toEqual([0, 1]);
+    expect([dispatcher.size, caller.router.handleCount]).toEqual([0, handleCount]);
     expect(tree.faults).toEqual([]);
   }
 

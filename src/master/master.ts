@@ -76,7 +76,7 @@ export interface MasterOptions {
   readonly unidirectional?: boolean;
   /** Which messages may pass here from one child to another. Default: all, or none if {@link MasterOptions.unidirectional}. */
   readonly edgePolicy?: EdgePolicy;
-  /** What a child may ask for, with all that is behind it. Defaults: docs/limits.md. */
+  /** What a direct child may ask of this master, with all that is behind it. Defaults, which hold further down: docs/limits.md. */
   readonly quotas?: Partial<Quotas>;
   /** Time and IO. Default: the real ones. */
   readonly broker?: Broker;
