@@ -25,7 +25,7 @@ describe('the README', () => {
   watchForLeaks();
 
   it('has examples', () => {
-    expect(names).toEqual(['first', 'tour', 'handles', 'onefile']);
+    expect(names).toEqual(['first', 'tour', 'handles', 'onefile', 'tree']);
   });
 
   it.each(names)('shows what its example "%s" prints', async (name) => {
