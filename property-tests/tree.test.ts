@@ -12,6 +12,10 @@ const OPEN = 2000;
 const REPLY = 0x2000_0000;
 const MAX_CONTEXT_DEPTH = 10;
 const QUARANTINE = 2000;
+/** The longest way up a tree: its depth times its latency. */
+const MAX_DELAY_MS = 50;
+/** The name under which liars announce. */
+const LIE = 'a lie';
 /** So few that they are used again. */
 const IDS = 60;
 const MANY_IDS = 240;
@@ -48,26 +52,37 @@ function aParent(tree: LiveTree, choice: number, isDeep: boolean): VirtualNode {
   return isDeep ? able.reduce((deepest, node) => (depthOf(node) >= depthOf(deepest) ? node : deepest)) : pick(able, choice);
 }
 
-/** Sees that no ID is given again before its rest is over, and none twice. */
+/** Sees that no two contexts have an ID, and that no hop hears of an ID again before its rest is over. */
 class IdWatch {
   /** What was wrong: contexts begin where nothing can be thrown. */
   readonly faults: string[] = [];
   readonly #tree: LiveTree;
-  readonly #endedAt = new Map<number, number>();
 
   constructor(tree: LiveTree) {
     this.#tree = tree;
+    this.#watch(tree.root);
   }
 
   began(node: VirtualNode): void {
-    const ended = this.#endedAt.get(node.id);
-    const restedMs = this.#tree.broker.now() - (ended ?? -Infinity);
-    if (restedMs < QUARANTINE) this.faults.push(`${String(node.id)} rested for ${String(restedMs)} ms only`);
-    if (this.#tree.alive.some((other) => other.id === node.id && other !== node)) this.faults.push(`two contexts are ${String(node.id)}`);
+    // One that is cut off, and does not know it yet, is nobody's neighbour.
+    const isCutOff = (other: VirtualNode): boolean => other.lineage.some(({ uplink }) => uplink?.lost === true);
+    if (this.#tree.alive.some((other) => other.id === node.id && other !== node && !isCutOff(other))) this.faults.push(`two contexts are ${String(node.id)}`);
+    this.#watch(node);
   }
 
-  ended(node: VirtualNode): void {
-    for (const { id } of node.subtree) this.#endedAt.set(id, this.#tree.broker.now());
+  #watch({ id: hop, router }: VirtualNode): void {
+    const { broker } = this.#tree;
+    const removedAt = new Map<number, number>();
+    const lies = new Set<number>();
+    router.events.subscribe((event) => {
+      if (event.type === 'route-added') {
+        const restedMs = broker.now() - (removedAt.get(event.id) ?? -Infinity);
+        if (event.name === LIE) lies.add(event.id);
+        // The news of the end may have taken longer than that of the beginning.
+        else if (restedMs < QUARANTINE - MAX_DELAY_MS) this.faults.push(`${String(hop)} hears of ${String(event.id)} again after ${String(restedMs)} ms`);
+      }
+      if (event.type === 'route-removed' && !lies.delete(event.id)) removedAt.set(event.id, broker.now());
+    });
   }
 }
 
@@ -123,14 +138,13 @@ describe('a tree whose contexts come and go', () => {
             } else if (parent === undefined) continue;
             else if (one.does === 'drop') {
               story.tell(`${String(at.id)} loses its parent ${String(parent.id)}`);
-              ids.ended(at);
               model.dropped(at);
               at.uplink?.lose();
             } else if (one.does === 'announce') {
               const id = anId(tree, one.id);
               story.tell(`${String(at.id)} announces ${String(id)} to ${String(parent.id)}`);
               model.announces(at, id);
-              say(at, parent, ADD_ROUTE, [id, 'a lie']);
+              say(at, parent, ADD_ROUTE, [id, LIE]);
             } else if (one.does === 'take back') {
               const id = anId(tree, one.id);
               story.tell(`${String(at.id)} tells ${String(parent.id)} that ${String(id)} is gone`);
@@ -206,13 +220,12 @@ describe('a tree whose contexts come and go', () => {
           } else if (one.does === 'drop') {
             if (parent === undefined) return;
             story.tell(`${String(at.id)} loses its parent`);
-            watch.ended(at);
             at.uplink?.lose();
           } else if (one.does !== 'wait' && parent !== undefined && at.routing === undefined) {
             liars.add(at);
             const id = 'id' in one ? anId(tree, one.id) : 0;
             story.tell(`${String(at.id)} lies: ${one.does} ${String(id)}`);
-            if (one.does === 'announce') say(at, parent, ADD_ROUTE, [id, 'a lie']);
+            if (one.does === 'announce') say(at, parent, ADD_ROUTE, [id, LIE]);
             else if (one.does === 'take back') sayGone(at, parent, id);
             else if (one.does === 'ask') say(at, parent, ALLOCATE_ID, one.count, { replyTo: REPLY });
             else at.inject(parent, { dstId: pick(tree.made, one.to).id, srcId: id, handle: OPEN, replyTo: 0, data: Buffer.from(`${String(id)} ${String(at.id)}`) });
@@ -257,7 +270,7 @@ describe('a tree whose contexts come and go', () => {
           if (one.does === 'connect') tree.connect(aParent(tree, one.at, one.deep));
           else if (one.does === 'drop') at.uplink?.lose();
           else if (one.does === 'send') at.send(pick(tree.made, one.to).id, OPEN, 'x');
-          else if (one.does === 'announce' && at.parent) say(at, at.parent, ADD_ROUTE, [anId(tree, one.id), 'a lie']);
+          else if (one.does === 'announce' && at.parent) say(at, at.parent, ADD_ROUTE, [anId(tree, one.id), LIE]);
           else if (one.does === 'ask' && at.parent) say(at, at.parent, ALLOCATE_ID, one.count, { replyTo: REPLY });
           else if (one.does === 'wait') tree.broker.advance(one.ms);
         }
