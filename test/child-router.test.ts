@@ -3,7 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import * as family from './fixtures/family.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { nodesToTry } from './support/installed.ts';
-import { failure, first, startedProcesses, watchForLeaks, withChild } from './support/tree.ts';
+import { ended, failure, first, startedProcesses, watchForLeaks, withChild } from './support/tree.ts';
 
 describe('code that runs in a child', () => {
   watchForLeaks();
@@ -43,8 +43,10 @@ describe('code that runs in a child', () => {
       expect(await first(kid.call(family.keep, 'three'))).toBeGreaterThan(0);
       expect(await first(kid.call(family.drop, 'three'))).toBe('shutdown');
       await kid.shutdown();
+      const left = startedProcesses().map((line) => Number(line.split(' ')[0]));
       process.kill((await first(other.call(tasks.whereAmI))).pid, 'SIGKILL');
       expect(await first(other.closed)).toMatchObject({ reason: 'lost' });
+      for (const pid of left) await ended(pid);
     }),
   );
 

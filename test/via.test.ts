@@ -7,7 +7,7 @@ import { ConnectError, Secret } from 'tendril';
 import type { ConnectedContext, Master } from 'tendril';
 import { generateKeyPair, startSshServer } from 'tendril/testing';
 import * as tasks from './fixtures/tasks.ts';
-import { failure, first, startedProcesses, watchForLeaks, withTree } from './support/tree.ts';
+import { ended, failure, first, startedProcesses, watchForLeaks, withTree } from './support/tree.ts';
 
 /** A chain of local contexts, each made by the one before it, all of them at once. */
 function chain(master: Master, depth: number): ConnectedContext[] {
@@ -126,15 +126,15 @@ describe('a context by way of another', () => {
     withTree({}, async ({ master }) => {
       const contexts = chain(master, 3);
       const three = contexts[2]!;
-      const { pid } = await first(contexts[number - 1]!.call(tasks.whereAmI));
-      await first(three.call(tasks.add, 1, 1));
+      const pids = await Promise.all(contexts.map(async (context) => (await first(context.call(tasks.whereAmI))).pid));
       const pending = failure(three.call(tasks.hang));
-      process.kill(pid, 'SIGKILL');
+      process.kill(pids[number - 1]!, 'SIGKILL');
       expect(await pending).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL' });
       expect(await first(three.closed)).toMatchObject({ reason: 'lost' });
       const later = master.local({ via: three });
       expect(await failure(later.connected)).toMatchObject({ code: 'ERR_TENDRIL_VIA_LOST' });
       expect(await failure(later.call(tasks.add, 1, 2))).toMatchObject({ code: 'ERR_TENDRIL_VIA_LOST' });
+      for (const pid of pids.slice(number - 1)) await ended(pid);
     }),
   );
 

@@ -81,6 +81,19 @@ export function first<T>(source: Observable<T>): Promise<T> {
   return firstValueFrom(source.pipe(timeout(20_000)));
 }
 
+/** Waits for the end of a process that ends by itself, because what it was started by is gone. */
+export async function ended(pid: number): Promise<void> {
+  for (let turn = 0; turn < 2000; turn++) {
+    try {
+      process.kill(pid, 0);
+    } catch {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error(`process ${String(pid)} is still there`);
+}
+
 /** The error of an observable that must fail. */
 export function failure(source: Observable<unknown>): Promise<Error & { code?: string }> {
   return new Promise((resolve, reject) => {
