@@ -1,5 +1,5 @@
 export { Master } from './master/master.ts';
-export type { ContextOptions, MasterOptions } from './master/master.ts';
+export type { ContextOptions, MasterOptions, TargetOptions } from './master/master.ts';
 export type { ModuleStats } from './master/modules/client.ts';
 export type { SourceModifier } from './master/modules/module-graph.ts';
 export type { ModuleOptions } from './master/modules/options.ts';
@@ -8,6 +8,10 @@ export type { Logger, LogRecord } from './master/log-sink.ts';
 export { ConnectedContext } from './parent/connected-context.ts';
 export type { Closed } from './parent/connected-context.ts';
 export type { LocalOptions } from './parent/connection/local.ts';
+export type { CommandOptions } from './parent/connection/commands/command.ts';
+export type { DoasOptions } from './parent/connection/commands/doas.ts';
+export type { SuOptions } from './parent/connection/commands/su.ts';
+export type { SudoOptions } from './parent/connection/commands/sudo.ts';
 export type { KeyboardInteractive, KeyboardInteractiveRequest, SshOptions } from './parent/connection/ssh/options.ts';
 export { ConnectError } from './parent/connection/connect-error.ts';
 export type { ConnectPhase, ConnectReason } from './parent/connection/connect-error.ts';

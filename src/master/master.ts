@@ -21,6 +21,13 @@ import { decodeValue } from '../core/wire/values.ts';
 import { ConnectedContext } from '../parent/connected-context.ts';
 import { firstStage, safeTitle } from '../parent/bootstrap/first-stage.ts';
 import { codeCache, compressedCore } from '../parent/bootstrap/payload.ts';
+import { COMMAND_METHODS } from '../parent/connection/commands/methods.ts';
+import { openBy } from '../parent/connection/commands/open-command.ts';
+import type { CommandMethod } from '../parent/connection/commands/plan.ts';
+import type { CommandOptions } from '../parent/connection/commands/command.ts';
+import type { DoasOptions } from '../parent/connection/commands/doas.ts';
+import type { SuOptions } from '../parent/connection/commands/su.ts';
+import type { SudoOptions } from '../parent/connection/commands/sudo.ts';
 import { openLocal } from '../parent/connection/local.ts';
 import type { LocalOptions } from '../parent/connection/local.ts';
 import type { FirstStage, Transport } from '../parent/connection/transport.ts';
@@ -75,6 +82,12 @@ export interface ContextOptions {
    * which Chrome's and VS Code's tools open. Profiling begins with the core. Default: none.
    */
   readonly onProfile?: (profile: string) => void;
+}
+
+/** Options of every connection method that leaves this account or machine. */
+export interface TargetOptions extends ContextOptions {
+  /** Node there: a path or name, or a command with its leading arguments. Default `node`. */
+  readonly nodePath?: string | readonly string[];
 }
 
 const MAX_LOG_TEXT = 128 * 1024;
@@ -150,9 +163,29 @@ export class Master implements AsyncDisposable {
   }
 
   /** Starts a child over ssh. Needs the package `ssh2`. */
-  ssh(options: SshOptions & ContextOptions & { readonly nodePath?: string | readonly string[] }): ConnectedContext {
+  ssh(options: SshOptions & TargetOptions): ConnectedContext {
     const name = `ssh.${options.username === undefined ? '' : `${options.username}@`}${options.host}`;
     return this.#connect(options, name, false, (stage) => openSsh(options, stage, this.broker));
+  }
+
+  /** Starts a child as another account of this machine, by sudo. */
+  sudo(options: SudoOptions & TargetOptions = {}): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.sudo, options);
+  }
+
+  /** Starts a child as another account of this machine, by su. */
+  su(options: SuOptions & TargetOptions = {}): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.su, options);
+  }
+
+  /** Starts a child as another account of this machine, by doas. */
+  doas(options: DoasOptions & TargetOptions = {}): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.doas, options);
+  }
+
+  /** Starts a child behind a command of your own, such as `ip netns exec blue`. */
+  command(options: CommandOptions & TargetOptions): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.command, options);
   }
 
   /** Ends all contexts in order, then this master. Resolves when nothing is left; never rejects. */
@@ -168,6 +201,10 @@ export class Master implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdown();
+  }
+
+  #connectBy<Options extends TargetOptions>(method: CommandMethod<Options>, options: Options): ConnectedContext {
+    return this.#connect(options, method.name(options), false, (stage) => openBy(method)(options, stage, this.broker));
   }
 
   #connect(options: ContextOptions & { readonly nodePath?: string | readonly string[] }, defaultName: string, eager: boolean, open: (stage: FirstStage, title: string) => Observable<Transport>): ConnectedContext {

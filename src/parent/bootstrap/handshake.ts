@@ -55,7 +55,8 @@ export function handshake(transport: Transport, options: HandshakeOptions, broke
     };
     const said = (): string => printable(Buffer.from((output + received).slice(-MAX_OUTPUT), 'latin1').toString('utf8'), MAX_OUTPUT);
     const fail = (): void => {
-      subscriber.error(classifyExit({ phase, output: said(), exit }));
+      const evidence = { phase, output: said(), exit };
+      subscriber.error(transport.explain?.(evidence) ?? classifyExit(evidence));
     };
     // An error without the exit status and the last output would hide the reason.
     const lastWords = (): void => {
