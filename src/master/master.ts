@@ -25,6 +25,13 @@ import { COMMAND_METHODS } from '../parent/connection/commands/methods.ts';
 import { openBy } from '../parent/connection/commands/open-command.ts';
 import type { CommandMethod } from '../parent/connection/commands/plan.ts';
 import type { CommandOptions } from '../parent/connection/commands/command.ts';
+import type { ChrootOptions } from '../parent/connection/commands/chroot.ts';
+import type { DockerOptions } from '../parent/connection/commands/docker.ts';
+import type { KubectlOptions } from '../parent/connection/commands/kubectl.ts';
+import type { LxcOptions } from '../parent/connection/commands/lxc.ts';
+import type { NsenterOptions } from '../parent/connection/commands/nsenter.ts';
+import type { OpensshOptions } from '../parent/connection/commands/openssh.ts';
+import type { PodmanOptions } from '../parent/connection/commands/podman.ts';
 import type { DoasOptions } from '../parent/connection/commands/doas.ts';
 import type { SuOptions } from '../parent/connection/commands/su.ts';
 import type { SudoOptions } from '../parent/connection/commands/sudo.ts';
@@ -181,6 +188,41 @@ export class Master implements AsyncDisposable {
   /** Starts a child as another account of this machine, by doas. */
   doas(options: DoasOptions & TargetOptions = {}): ConnectedContext {
     return this.#connectBy(COMMAND_METHODS.doas, options);
+  }
+
+  /** Starts a child in a container of Docker. */
+  docker(options: DockerOptions & TargetOptions): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.docker, options);
+  }
+
+  /** Starts a child in a container of Podman. */
+  podman(options: PodmanOptions & TargetOptions): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.podman, options);
+  }
+
+  /** Starts a child in a pod of Kubernetes, by kubectl. */
+  kubectl(options: KubectlOptions & TargetOptions): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.kubectl, options);
+  }
+
+  /** Starts a child in a container of LXC. */
+  lxc(options: LxcOptions & TargetOptions): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.lxc, options);
+  }
+
+  /** Starts a child in the namespaces of a process of this machine. */
+  nsenter(options: NsenterOptions & TargetOptions): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.nsenter, options);
+  }
+
+  /** Starts a child in another root directory of this machine. */
+  chroot(options: ChrootOptions & TargetOptions): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.chroot, options);
+  }
+
+  /** Starts a child on a host, by the ssh client of this machine. */
+  openssh(options: OpensshOptions & TargetOptions): ConnectedContext {
+    return this.#connectBy(COMMAND_METHODS.openssh, options);
   }
 
   /** Starts a child behind a command of your own, such as `ip netns exec blue`. */

@@ -35,7 +35,7 @@ export async function makeAccounts<Name extends string>(wishes: readonly (Accoun
     throw error;
   }
   const as = (name: Name, tool: string): string => {
-    const { username, home } = made[name] as Account;
+    const { username, home } = made[name]!;
     const path = join(directory, `${tool}-as-${name}`);
     const environment = `HOME=${home} USER=${username} LOGNAME=${username} PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin`;
     writeFileSync(path, `#!/bin/sh\nexec setpriv --reuid=${username} --regid=${username} --init-groups env -i ${environment} ${program(tool)} "$@"\n`);

@@ -117,7 +117,7 @@ class CommandTransport implements Transport {
     this.exited = this.#process.exited;
     this.output = this.#output.asObservable();
     const onTerminal = plan.tty === 'asks';
-    this.#answers = onTerminal ? (child.stdin as Writable) : toTool;
+    this.#answers = (onTerminal ? child.stdin : null) ?? toTool;
     if (tty) this.#readTerminal(child, onTerminal);
     this.#process.output.subscribe({
       next: (chunk) => {
