@@ -7,6 +7,8 @@ export { ModuleResponder } from './master/modules/responder.ts';
 export type { Logger, LogRecord } from './master/log-sink.ts';
 export { ConnectedContext } from './parent/connected-context.ts';
 export type { Closed } from './parent/connected-context.ts';
+export type { RuntimeOption } from './parent/bootstrap/ladder.ts';
+export type { ShipOptions } from './parent/bootstrap/runtime.ts';
 export type { LocalOptions } from './parent/connection/local.ts';
 export type { CommandOptions } from './parent/connection/commands/command.ts';
 export type { ChrootOptions } from './parent/connection/commands/chroot.ts';

@@ -1,5 +1,4 @@
 import { hostname, userInfo } from 'node:os';
-import { defer } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { NodeBroker } from '../core/broker/node-broker.ts';
 import type { Broker } from '../core/broker/broker.ts';
@@ -19,7 +18,9 @@ import type { Message } from '../core/wire/frame.ts';
 import { FORWARD_LOG, PROFILE } from '../core/wire/handles.ts';
 import { decodeValue } from '../core/wire/values.ts';
 import { ConnectedContext } from '../parent/connected-context.ts';
-import { firstStage, safeTitle } from '../parent/bootstrap/first-stage.ts';
+import { safeTitle } from '../parent/bootstrap/first-stage.ts';
+import { attemptsOf } from '../parent/bootstrap/ladder.ts';
+import type { RuntimeOption, SecondStart } from '../parent/bootstrap/ladder.ts';
 import { codeCache, compressedCore } from '../parent/bootstrap/payload.ts';
 import { COMMAND_METHODS } from '../parent/connection/commands/methods.ts';
 import { openBy } from '../parent/connection/commands/open-command.ts';
@@ -95,6 +96,8 @@ export interface ContextOptions {
 export interface TargetOptions extends ContextOptions {
   /** Node there: a path or name, or a command with its leading arguments. Default `node`. */
   readonly nodePath?: string | readonly string[];
+  /** What to do where there is no `node`, or one that is too old. Default `search`. */
+  readonly runtime?: RuntimeOption;
 }
 
 const MAX_LOG_TEXT = 128 * 1024;
@@ -166,13 +169,13 @@ export class Master implements AsyncDisposable {
 
   /** Starts a child on this machine. */
   local(options: LocalOptions & ContextOptions = {}): ConnectedContext {
-    return this.#connect(options, `local.${String(process.pid)}`, true, (_stage, title) => openLocal({ ...options, title }, _stage, this.broker));
+    return this.#connect(options, `local.${String(process.pid)}`, 'local', (_stage, title) => openLocal({ ...options, title }, _stage, this.broker));
   }
 
   /** Starts a child over ssh. Needs the package `ssh2`. */
   ssh(options: SshOptions & TargetOptions): ConnectedContext {
     const name = `ssh.${options.username === undefined ? '' : `${options.username}@`}${options.host}`;
-    return this.#connect(options, name, false, (stage) => openSsh(options, stage, this.broker));
+    return this.#connect(options, name, 'search', (stage) => openSsh(options, stage, this.broker));
   }
 
   /** Starts a child as another account of this machine, by sudo. */
@@ -246,11 +249,13 @@ export class Master implements AsyncDisposable {
   }
 
   #connectBy<Options extends TargetOptions>(method: CommandMethod<Options>, options: Options): ConnectedContext {
-    return this.#connect(options, method.name(options), false, (stage) => openBy(method)(options, stage, this.broker));
+    return this.#connect(options, method.name(options), method.again(options), (stage) => openBy(method)(options, stage, this.broker));
   }
 
-  #connect(options: ContextOptions & { readonly nodePath?: string | readonly string[] }, defaultName: string, eager: boolean, open: (stage: FirstStage, title: string) => Observable<Transport>): ConnectedContext {
+  /** @param again - what a second start may do where the first found no Node; or `local`, which has the very Node that runs this */
+  #connect(options: TargetOptions, defaultName: string, again: SecondStart | 'local', open: (stage: FirstStage, title: string) => Observable<Transport>): ConnectedContext {
     if (this.#stopping) throw new ShutdownError('this master');
+    const eager = again === 'local';
     const id = this.#ids.allocate();
     const name = options.name ?? `${defaultName}.${String(id)}`;
     const title = safeTitle(options.title ?? `tendril:${name} (from ${userName()}@${hostname()}:${String(process.pid)})`);
@@ -273,8 +278,7 @@ export class Master implements AsyncDisposable {
       codeCache: () => (eager && options.nodePath === undefined ? codeCache() : NO_CACHE),
       eager,
       bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
-      // Mistakes in options fail the connection, as everything else that goes wrong with it.
-      open: defer(() => open(firstStage(title, options.nodePath), title)),
+      attempts: attemptsOf({ title, nodePath: options.nodePath, runtime: options.runtime, again: again === 'local' ? 'none' : again }, (stage) => open(stage, title), this.broker),
       onOutput: (stream, line) => {
         this.#sink.write({ level: 'info', message: line, logger: `tendril.ctx.${name}`, context: name, contextId: id, stream });
       },

@@ -1,4 +1,4 @@
-import { AsyncSubject, ReplaySubject, Subscription, concat, finalize, firstValueFrom, tap } from 'rxjs';
+import { AsyncSubject, ReplaySubject, Subscription, concat, finalize, firstValueFrom, of, switchMap, tap } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { ChildConfig } from '../core/config.ts';
 import { Context } from '../core/context.ts';
@@ -15,6 +15,8 @@ import { SHUTDOWN } from '../core/wire/handles.ts';
 import { bootstrapParts } from './bootstrap/payload.ts';
 import { handshake } from './bootstrap/handshake.ts';
 import type { Booted } from './bootstrap/handshake.ts';
+import { lacksNode } from './bootstrap/ladder.ts';
+import type { Attempt } from './bootstrap/ladder.ts';
 import { ConnectError } from './connection/connect-error.ts';
 import type { ExitStatus, OutputChunk, Transport } from './connection/transport.ts';
 
@@ -30,7 +32,8 @@ export interface Closed {
 
 /** What connecting a context takes. */
 export interface ConnectPlan {
-  readonly open: Observable<Transport>;
+  /** Ways to start it, in order: the next where the one before found no Node that can run it. */
+  readonly attempts: readonly Attempt[];
   readonly config: ChildConfig;
   readonly core: Uint8Array;
   /** V8's code cache of the core, or nothing; asked for when the process has been started. */
@@ -79,14 +82,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
       this.#streamClosed(error);
     });
     router.add(this.#stream);
-    this.#connecting.add(plan.open.subscribe({
-      next: (transport) => {
-        this.#boot(transport);
-      },
-      error: (error: unknown) => {
-        this.#fail(error as Error);
-      },
-    }));
+    this.#start(plan.attempts);
   }
 
   override handle<T>(number?: number, options?: MailboxOptions): Mailbox<T> {
@@ -150,19 +146,42 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     };
   }
 
-  #boot(transport: Transport): void {
-    this.#transport = transport;
-    this.#watchOutput(transport);
-    const { core, codeCache, config, eager, bootTimeoutMs } = this.#plan;
-    const booting = handshake(transport, { parts: bootstrapParts(core, codeCache(), config), eager, timeoutMs: bootTimeoutMs }, this.#scope.router.broker).subscribe({
-      next: (booted) => {
-        this.#open(transport, booted);
+  #start([attempt, ...others]: readonly Attempt[]): void {
+    if (attempt === undefined) return;
+    this.#connecting.add(attempt.open.subscribe({
+      next: (transport) => {
+        this.#boot(transport, attempt, others);
       },
       error: (error: unknown) => {
         this.#fail(error as Error);
       },
+    }));
+  }
+
+  #boot(transport: Transport, { prepare = (ready) => of(ready) }: Attempt, others: readonly Attempt[]): void {
+    this.#transport = transport;
+    this.#watchOutput(transport);
+    const { core, codeCache, config, eager, bootTimeoutMs } = this.#plan;
+    const handshakeOptions = { parts: bootstrapParts(core, codeCache(), config), eager, timeoutMs: bootTimeoutMs };
+    const booting = prepare(transport).pipe(switchMap((ready) => handshake(ready, handshakeOptions, this.#scope.router.broker))).subscribe({
+      next: (booted) => {
+        this.#open(transport, booted);
+      },
+      error: (error: unknown) => {
+        if (others.length > 0 && lacksNode(error)) this.#startAgain(transport, others);
+        else this.#fail(error as Error);
+      },
     });
     this.#connecting.add(booting);
+  }
+
+  /** The next attempt, when nothing is left of the one before. */
+  #startAgain(transport: Transport, others: readonly Attempt[]): void {
+    transport.link.destroy();
+    transport.kill('SIGKILL');
+    this.#connecting.add(transport.exited.subscribe(() => {
+      this.#start(others);
+    }));
   }
 
   #open(transport: Transport, booted: Booted): void {

@@ -28,6 +28,7 @@ export interface ExitRule {
 
 /** What every method has in common. The first that fits decides; each text was collected from the real program. */
 const RULES: readonly ExitRule[] = [
+  { reason: 'RUNTIME_CHECKSUM', says: 'the Node that was sent did not arrive as it is', phase: 'runtime', text: /tendril: checksum of the runtime/ },
   {
     reason: 'NODE_TOO_OLD',
     says: 'the Node there is too old to run a context; install Node 20.19 or newer',

@@ -12,6 +12,9 @@ export type ConnectReason =
   | 'CONNECT_TIMEOUT'
   | 'NODE_MISSING'
   | 'NODE_TOO_OLD'
+  | 'RUNTIME_NO_PLACE'
+  | 'RUNTIME_PLATFORM'
+  | 'RUNTIME_CHECKSUM'
   | 'CONNECT_EOF'
   | 'PERMISSION_DENIED'
   | 'TTY_REQUIRED'
@@ -29,7 +32,7 @@ export type ConnectReason =
   | 'CANCELLED';
 
 /** How far a connection had come. */
-export type ConnectPhase = 'transport' | 'authentication' | 'command' | 'first-stage' | 'core';
+export type ConnectPhase = 'transport' | 'authentication' | 'command' | 'runtime' | 'first-stage' | 'core';
 
 /** Details of a {@link ConnectError}. */
 export interface ConnectErrorOptions extends ErrorOptions {

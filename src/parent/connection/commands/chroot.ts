@@ -30,5 +30,5 @@ export const chroot: CommandMethod<ChrootOptions> = {
       rules: RULES,
     };
   },
-  searchable: () => true,
+  again: () => 'search',
 };

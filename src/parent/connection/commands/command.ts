@@ -57,6 +57,6 @@ export const command: CommandMethod<CommandOptions> = {
       rules: RULES,
     };
   },
-  // Nobody knows what a second start would do.
-  searchable: () => false,
+  // Nobody knows what a second start would do, so it has to be asked for.
+  again: () => 'ship',
 };

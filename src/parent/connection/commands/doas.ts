@@ -41,5 +41,5 @@ export const doas: CommandMethod<DoasOptions> = {
       rules: RULES,
     };
   },
-  searchable: () => true,
+  again: () => 'search',
 };

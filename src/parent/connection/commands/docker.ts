@@ -52,5 +52,5 @@ export const docker: CommandMethod<DockerOptions> = {
       rules: CONTAINER_RULES,
     };
   },
-  searchable: () => true,
+  again: () => 'search',
 };

@@ -51,5 +51,5 @@ export const kubectl: CommandMethod<KubectlOptions> = {
       rules: RULES,
     };
   },
-  searchable: () => true,
+  again: () => 'search',
 };

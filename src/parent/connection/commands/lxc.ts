@@ -39,5 +39,5 @@ export const lxc: CommandMethod<LxcOptions> = {
       rules: RULES,
     };
   },
-  searchable: () => true,
+  again: () => 'search',
 };

@@ -52,5 +52,5 @@ export const nsenter: CommandMethod<NsenterOptions> = {
       rules: RULES,
     };
   },
-  searchable: () => true,
+  again: () => 'search',
 };

@@ -124,5 +124,5 @@ export const openssh: CommandMethod<OpensshOptions> = {
       rules: RULES,
     };
   },
-  searchable: () => true,
+  again: () => 'search',
 };

@@ -1,5 +1,6 @@
 import type { Secret } from '../../../core/wire/secret.ts';
 import { ConnectError } from '../connect-error.ts';
+import type { SecondStart } from '../../bootstrap/ladder.ts';
 import type { ExitRule } from '../classify-exit.ts';
 
 /** A question that a tool asks before it starts the first stage. */
@@ -37,8 +38,8 @@ export interface CommandMethod<Options> {
   readonly name: (options: Options) => string;
   /** Throws a ConnectError BAD_OPTION that names the option. */
   readonly plan: (options: Options) => CommandPlan;
-  /** Whether a second start, with a search for Node, does no harm and may look into the home directory there. */
-  readonly searchable: (options: Options) => boolean;
+  /** What a second start, where the first found no Node, may do. */
+  readonly again: (options: Options) => SecondStart;
 }
 
 /** An option that cannot work. */

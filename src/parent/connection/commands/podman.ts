@@ -40,5 +40,5 @@ export const podman: CommandMethod<PodmanOptions> = {
       rules: CONTAINER_RULES,
     };
   },
-  searchable: () => true,
+  again: () => 'search',
 };

@@ -47,5 +47,5 @@ export const su: CommandMethod<SuOptions> = {
       rules: RULES,
     };
   },
-  searchable: () => true,
+  again: () => 'search',
 };

@@ -67,6 +67,6 @@ export const sudo: CommandMethod<SudoOptions> = {
       rules: RULES,
     };
   },
-  // With our HOME another account would look for Node in our home directory; -i quotes what a search needs.
-  searchable: ({ preserveEnv, login }) => preserveEnv !== true && login !== true,
+  // What -i makes of a command no variable survives; and with our HOME another account would run what we have there.
+  again: ({ preserveEnv, login }) => (login === true ? 'none' : preserveEnv === true ? 'ship' : 'search'),
 };
