@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, expect, it, jest } from '@jest/globals';
 import type { CommandOptions, SuOptions, TargetOptions } from 'tendril';
 import * as tasks from './fixtures/tasks.ts';
 import { ACCOUNT_NEEDS } from './support/accounts.ts';
@@ -107,6 +107,24 @@ needs('root', 'setpriv', 'script')('a command of your own', () => {
         expect(await failure(master.command({ ...options, password: 'x' }).connected)).toMatchObject({ code: 'ERR_TENDRIL_CONNECT_EOF' });
       }
       expect(JSON.stringify(records)).not.toMatch(/Your word|sesam/);
+    }));
+
+  it('that runs as another account, out of our reach, is let go', () =>
+    withTree({ graceMs: 50 }, async ({ master, logged }) => {
+      const kid = master.command({ argv: ['sh', '-c', 'echo "pid $$" >&2; exec sleep 1000'], bootTimeoutMs: 300 });
+      const pid = Number((await logged(({ message }) => message.startsWith('pid '))).message.slice(4));
+      const { kill } = process;
+      const refused = jest.spyOn(process, 'kill').mockImplementation((target) => {
+        if (target === -pid) throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' });
+        return kill.call(process, target);
+      });
+      try {
+        const closed = await first(kid.closed);
+        expect(closed).toMatchObject({ reason: 'failed', error: { code: 'ERR_TENDRIL_CONNECT_TIMEOUT' }, exit: { code: null, signal: null } });
+      } finally {
+        refused.mockRestore();
+        process.kill(-pid, 'SIGKILL');
+      }
     }));
 
   it('whose program is missing, or ends, fails with what it said (REFERENCE 227)', async () => {
