@@ -81,6 +81,12 @@ describe('the search for Node', () => {
         expect(await failure(master.chroot({ directory: rootfs }).connected)).toMatchObject({ code: 'ERR_TENDRIL_NODE_MISSING', message: expect.stringMatching(/no usable Node \(20\.19 or newer\) in PATH, nvm, volta, fnm, asdf, mise/) });
       }));
 
+    it('says so when there is only an old one', () =>
+      withTree({}, async ({ master }) => {
+        writeFileSync(put('/usr/bin/node'), OLD, { mode: 0o755 });
+        expect(await failure(master.chroot({ directory: rootfs }).connected)).toMatchObject({ code: 'ERR_TENDRIL_NODE_TOO_OLD', message: expect.stringMatching(/v12\.22\.1.*a search for another found none.*nvm, volta/) });
+      }));
+
     it('does not happen where it is not wanted', () =>
       withTree({}, async ({ master }) => {
         installNode('~/.volta/bin/node');

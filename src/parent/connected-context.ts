@@ -15,7 +15,7 @@ import { SHUTDOWN } from '../core/wire/handles.ts';
 import { bootstrapParts } from './bootstrap/payload.ts';
 import { handshake } from './bootstrap/handshake.ts';
 import type { Booted } from './bootstrap/handshake.ts';
-import { lacksNode } from './bootstrap/ladder.ts';
+import { lacksNode, lastError } from './bootstrap/ladder.ts';
 import type { Attempt } from './bootstrap/ladder.ts';
 import { ConnectError } from './connection/connect-error.ts';
 import type { ExitStatus, OutputChunk, Transport } from './connection/transport.ts';
@@ -146,11 +146,11 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     };
   }
 
-  #start([attempt, ...others]: readonly Attempt[]): void {
+  #start([attempt, ...others]: readonly Attempt[], earlier?: ConnectError): void {
     if (attempt === undefined) return;
     this.#connecting.add(attempt.open.subscribe({
       next: (transport) => {
-        this.#boot(transport, attempt, others);
+        this.#boot(transport, attempt, others, earlier);
       },
       error: (error: unknown) => {
         this.#fail(error as Error);
@@ -158,7 +158,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     }));
   }
 
-  #boot(transport: Transport, { prepare = (ready) => of(ready) }: Attempt, others: readonly Attempt[]): void {
+  #boot(transport: Transport, { prepare = (ready) => of(ready) }: Attempt, others: readonly Attempt[], earlier: ConnectError | undefined): void {
     this.#transport = transport;
     this.#watchOutput(transport);
     const { core, codeCache, config, eager, bootTimeoutMs } = this.#plan;
@@ -168,19 +168,19 @@ export class ConnectedContext extends Context implements AsyncDisposable {
         this.#open(transport, booted);
       },
       error: (error: unknown) => {
-        if (others.length > 0 && lacksNode(error)) this.#startAgain(transport, others);
-        else this.#fail(error as Error);
+        if (others.length > 0 && lacksNode(error)) this.#startAgain(transport, others, error);
+        else this.#fail(lastError(error as Error, earlier));
       },
     });
     this.#connecting.add(booting);
   }
 
   /** The next attempt, when nothing is left of the one before. */
-  #startAgain(transport: Transport, others: readonly Attempt[]): void {
+  #startAgain(transport: Transport, others: readonly Attempt[], error: ConnectError): void {
     transport.link.destroy();
     transport.kill('SIGKILL');
     this.#connecting.add(transport.exited.subscribe(() => {
-      this.#start(others);
+      this.#start(others, error);
     }));
   }
 

@@ -55,6 +55,12 @@ export function lacksNode(error: unknown): error is ConnectError {
   return error instanceof ConnectError && (error.reason === 'NODE_MISSING' || error.reason === 'NODE_TOO_OLD');
 }
 
+/** The error of a context whose attempts have all failed: that Node is there but too old says more than that none was found. */
+export function lastError(error: Error, earlier: ConnectError | undefined): Error {
+  if (earlier?.reason !== 'NODE_TOO_OLD' || !lacksNode(error)) return error;
+  return new ConnectError('NODE_TOO_OLD', `${earlier.message}; a search for another found none (${error.message})`, { phase: earlier.phase, output: error.output, cause: error });
+}
+
 function shipped(options: ShipOptions, title: string, search: string, open: (stage: FirstStage) => Observable<Transport>, broker: Broker): Attempt {
   let runtime: Runtime | undefined;
   return {
