@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ConnectedContext, Master } from 'tendril';
+import * as place from './fixtures/place.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { processTable } from './support/accounts.ts';
 import { needs } from './support/needs.ts';
@@ -30,10 +31,10 @@ function contexts(): string[] {
 }
 
 /** What every container does: who it is, bytes there and back, and an end that leaves nothing. */
-async function works(make: (master: Master, name: string) => ConnectedContext, expected: Partial<tasks.Identity>): Promise<void> {
+async function works(make: (master: Master, name: string) => ConnectedContext, expected: Partial<place.Identity>): Promise<void> {
   await withTree({}, async ({ master }) => {
     const kid = make(master, `${NAME}-kid`);
-    expect(await first(kid.call(tasks.whoAmI))).toMatchObject(expected);
+    expect(await first(kid.call(place.whoAmI))).toMatchObject(expected);
     expect(await first(kid.call(tasks.sumBytes, new Uint8Array(3_000_000).fill(1)))).toBe(3_000_000);
     expect(contexts()).not.toEqual([]);
   });
@@ -98,7 +99,7 @@ needs('root', 'ldd', 'mknod')('containers', () => {
       await withTree({}, async ({ master }) => {
         const kid = master.nsenter({ pid: holder.pid!, namespaces: ['uts', 'net'], nodePath: process.execPath });
         expect((await first(kid.call(tasks.whereAmI))).host).toBe('tendril-inside');
-        expect(await first(kid.call(tasks.interfaces))).toEqual([]);
+        expect(await first(kid.call(place.interfaces))).toEqual([]);
       });
     });
 

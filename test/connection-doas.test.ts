@@ -1,6 +1,7 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { DoasOptions, TargetOptions } from 'tendril';
+import * as place from './fixtures/place.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { ACCOUNT_NEEDS } from './support/accounts.ts';
 import { makeAccounts } from './support/as-account.ts';
@@ -41,16 +42,16 @@ if (taken) process.stderr.write(`SKIPPED doas: this machine has a ${CONFIG} of i
 
   it('becomes root where no password is asked for', () =>
     withTree({}, async ({ master }) => {
-      expect(await first(master.doas(by('free')).call(tasks.whoAmI))).toMatchObject({ uid: 0, user: 'root' });
+      expect(await first(master.doas(by('free')).call(place.whoAmI))).toMatchObject({ uid: 0, user: 'root' });
       const { username, uid } = machine.accounts.asks;
-      expect(await first(master.doas(by('free', { username })).call(tasks.whoAmI))).toMatchObject({ uid });
+      expect(await first(master.doas(by('free', { username })).call(place.whoAmI))).toMatchObject({ uid });
     }));
 
   it('becomes root by password on a terminal, which is seen nowhere', () =>
     withTree({}, async ({ master, records }) => {
       const { password } = machine.accounts.asks;
       const kid = master.doas(by('asks', { password }));
-      expect(await first(kid.call(tasks.whoAmI))).toMatchObject({ uid: 0 });
+      expect(await first(kid.call(place.whoAmI))).toMatchObject({ uid: 0 });
       expect(await first(kid.call(tasks.sumBytes, new Uint8Array(3_000_000).fill(1)))).toBe(3_000_000);
       await kid.shutdown();
       expect(JSON.stringify(records)).not.toMatch(new RegExp(`assword|${password}`));

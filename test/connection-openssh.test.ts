@@ -3,6 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
 import type { OpensshOptions, TargetOptions } from 'tendril';
+import * as place from './fixtures/place.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { needs } from './support/needs.ts';
 import { SSHD_NEEDS, startSshd } from './support/sshd.ts';
@@ -41,7 +42,7 @@ needs('ssh', 'script', ...SSHD_NEEDS)('openssh', () => {
       for (const name of ['sh', 'csh'] as const) {
         const { username, uid, home } = sshd.accounts[name];
         const kid = master.openssh(login({ username }));
-        expect(await first(kid.call(tasks.whoAmI))).toEqual({ uid, user: username, home, cwd: home });
+        expect(await first(kid.call(place.whoAmI))).toEqual({ uid, user: username, home, cwd: home });
         expect(await first(kid.call(tasks.sumBytes, new Uint8Array(3_000_000).fill(1)))).toBe(3_000_000);
       }
     }));
@@ -50,7 +51,7 @@ needs('ssh', 'script', ...SSHD_NEEDS)('openssh', () => {
     withTree({}, async ({ master, records }) => {
       const { password, uid } = sshd.accounts.sh;
       const kid = master.openssh(byPassword(password));
-      expect(await first(kid.call(tasks.whoAmI))).toMatchObject({ uid });
+      expect(await first(kid.call(place.whoAmI))).toMatchObject({ uid });
       expect(await first(kid.call(tasks.sumBytes, new Uint8Array(3_000_000).fill(1)))).toBe(3_000_000);
       await kid.shutdown();
       expect(JSON.stringify(records)).not.toMatch(new RegExp(`assword|${password}`));
@@ -98,7 +99,7 @@ needs('ssh', 'script', ...SSHD_NEEDS)('openssh', () => {
       const config = join(sshd.directory, 'ssh_config');
       writeFileSync(config, `Host jump\n  HostName ${sshd.host}\n  Port ${String(sshd.port)}\n  User ${sshd.accounts.sh.username}\n  IdentityFile ${sshd.userKey}\n  UserKnownHostsFile ${sshd.knownHosts}\n  StrictHostKeyChecking yes\n`, { mode: 0o600 });
       const kid = master.openssh(login({ configFile: config, proxyJump: 'jump', username: sshd.accounts.csh.username }));
-      expect(await first(kid.call(tasks.whoAmI))).toMatchObject({ uid: sshd.accounts.csh.uid });
+      expect(await first(kid.call(place.whoAmI))).toMatchObject({ uid: sshd.accounts.csh.uid });
     }));
 
   it('shares a connection (ControlMaster)', () =>
@@ -125,7 +126,7 @@ needs('ssh', 'script', ...SSHD_NEEDS)('openssh', () => {
         const { username, uid } = trusting.accounts.sh;
         const options = { host: trusting.host, port: trusting.port, username, identityFile: key, knownHosts: trusting.knownHosts, configFile: 'none' };
         const kid = master.openssh({ ...options, certificateFile: `${key}-cert.pub` });
-        expect(await first(kid.call(tasks.whoAmI))).toMatchObject({ uid });
+        expect(await first(kid.call(place.whoAmI))).toMatchObject({ uid });
         await kid.shutdown();
       } finally {
         await trusting.close();

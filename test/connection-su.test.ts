@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, expect, it, jest } from '@jest/globals';
 import type { CommandOptions, SuOptions, TargetOptions } from 'tendril';
+import * as place from './fixtures/place.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { ACCOUNT_NEEDS } from './support/accounts.ts';
 import { makeAccounts } from './support/as-account.ts';
@@ -42,15 +43,15 @@ needs('su', 'setpriv', ...ACCOUNT_NEEDS)('su', () => {
     withTree({}, async ({ master }) => {
       const { username, uid, home } = target(`login-${shell}`);
       const [plain, login] = [false, true].map((login) => master.su(by(`login-${shell}`, { login })));
-      expect(await first(plain!.call(tasks.whoAmI))).toMatchObject({ uid, user: username, home, cwd: process.cwd() });
-      expect(await first(login!.call(tasks.whoAmI))).toEqual({ uid, user: username, home, cwd: home });
+      expect(await first(plain!.call(place.whoAmI))).toMatchObject({ uid, user: username, home, cwd: process.cwd() });
+      expect(await first(login!.call(place.whoAmI))).toEqual({ uid, user: username, home, cwd: home });
     }));
 
   it('becomes another account by its password, which is seen nowhere', () =>
     withTree({}, async ({ master, records }) => {
       const { uid, password } = target('login-sh');
       const kid = master.su(by('login-sh', { password, suPath: machine.as('asks', 'su') }));
-      expect(await first(kid.call(tasks.whoAmI))).toMatchObject({ uid });
+      expect(await first(kid.call(place.whoAmI))).toMatchObject({ uid });
       expect(await first(kid.call(tasks.sumBytes, new Uint8Array(3_000_000).fill(1)))).toBe(3_000_000);
       await kid.shutdown();
       expect(JSON.stringify(records)).not.toMatch(new RegExp(`Password|${password}`));
@@ -66,7 +67,7 @@ needs('su', 'setpriv', ...ACCOUNT_NEEDS)('su', () => {
     expect(await refusal({ username: 'tendril-no-one' })).toMatchObject({ code: 'ERR_TENDRIL_USER_UNKNOWN' });
     expect(await refusal(by('nologin'))).toMatchObject({ code: 'ERR_TENDRIL_PERMISSION_DENIED' });
     await withTree({}, async ({ master }) => {
-      expect(await first(master.su(by('nologin', { shell: '/bin/sh' })).call(tasks.whoAmI))).toMatchObject({ uid: target('nologin').uid });
+      expect(await first(master.su(by('nologin', { shell: '/bin/sh' })).call(place.whoAmI))).toMatchObject({ uid: target('nologin').uid });
     });
   });
 });
@@ -86,13 +87,13 @@ needs('root', 'setpriv', 'script')('a command of your own', () => {
   ])('is any prefix: %s', (_name, argv) =>
     withTree({}, async ({ master }) => {
       const kid = master.command({ argv, nodePath: process.execPath });
-      expect(await first(kid.call(tasks.variable, 'MARKED'))).toBe('yes');
+      expect(await first(kid.call(place.variable, 'MARKED'))).toBe('yes');
     }));
 
   it('can be one that takes a line for a shell', () =>
     withTree({}, async ({ master }) => {
       const kid = master.command({ argv: ['sh', '-c'], takes: 'line', env: { MARKED: 'line' }, nodePath: process.execPath });
-      expect(await first(kid.call(tasks.variable, 'MARKED'))).toBe('line');
+      expect(await first(kid.call(place.variable, 'MARKED'))).toBe('line');
     }));
 
   it('can ask for a password, on stderr or on a terminal', () =>
@@ -142,7 +143,7 @@ needs('root', 'ip')('ip netns exec', () => {
       execFileSync('ip', ['netns', 'add', name]);
       try {
         const kid = master.command({ argv: ['ip', 'netns', 'exec', name], nodePath: process.execPath });
-        expect(await first(kid.call(tasks.interfaces))).toEqual([]);
+        expect(await first(kid.call(place.interfaces))).toEqual([]);
         await kid.shutdown();
       } finally {
         execFileSync('ip', ['netns', 'delete', name]);

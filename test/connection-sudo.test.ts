@@ -4,6 +4,7 @@ import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
 import { Secret } from 'tendril';
 import type { SudoOptions } from 'tendril';
+import * as place from './fixtures/place.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { ACCOUNT_NEEDS } from './support/accounts.ts';
 import { makeAccounts } from './support/as-account.ts';
@@ -72,7 +73,7 @@ needs('sudo', 'setpriv', ...ACCOUNT_NEEDS)('sudo', () => {
     withTree({}, async ({ master, records }) => {
       const { password } = machine.accounts.asks;
       const kid = master.sudo(by('asks', { password: new Secret(password) }));
-      expect(await first(kid.call(tasks.whoAmI))).toMatchObject({ uid: 0, user: 'root', home: '/root' });
+      expect(await first(kid.call(place.whoAmI))).toMatchObject({ uid: 0, user: 'root', home: '/root' });
       // Nothing of the protocol was taken for a part of the password, or the other way round.
       expect(await first(kid.call(tasks.sumBytes, new Uint8Array(3_000_000).fill(1)))).toBe(3_000_000);
       expect(everythingShown()).not.toContain(password);
@@ -100,7 +101,7 @@ needs('sudo', 'setpriv', ...ACCOUNT_NEEDS)('sudo', () => {
     withTree({}, async ({ master }) => {
       const { asks } = machine.accounts;
       const [plain, given] = [master.sudo(by('free', { username: asks.username })), master.sudo(by('free', { password: 'nobody asks' }))];
-      expect(await first(plain.call(tasks.whoAmI))).toMatchObject({ uid: asks.uid, user: asks.username });
+      expect(await first(plain.call(place.whoAmI))).toMatchObject({ uid: asks.uid, user: asks.username });
       expect(plain.name).toMatch(new RegExp(`^sudo\\.${asks.username}\\.`));
       expect(await first(given.call(tasks.add, 1, 2))).toBe(3);
     }));
@@ -116,7 +117,7 @@ needs('sudo', 'setpriv', ...ACCOUNT_NEEDS)('sudo', () => {
       const { password } = machine.accounts.tty;
       expect((await refusal(by('tty', { password }))).error).toMatchObject({ code: 'ERR_TENDRIL_TTY_REQUIRED', message: expect.stringContaining('option tty') });
       const kid = master.sudo(by('tty', { password, tty: true }));
-      expect(await first(kid.call(tasks.whoAmI))).toMatchObject({ uid: 0 });
+      expect(await first(kid.call(place.whoAmI))).toMatchObject({ uid: 0 });
       expect(await first(kid.call(tasks.sumBytes, new Uint8Array(3_000_000).fill(1)))).toBe(3_000_000);
       await kid.shutdown();
       expect(JSON.stringify(records)).not.toContain(password);
@@ -127,14 +128,14 @@ needs('sudo', 'setpriv', ...ACCOUNT_NEEDS)('sudo', () => {
     withTree({}, async ({ master }) => {
       const { username, uid, home } = machine.accounts[`login-${shell}`]!;
       const kid = master.sudo(by('free', { username, login: true }));
-      expect(await first(kid.call(tasks.whoAmI))).toEqual({ uid, user: username, home, cwd: home });
+      expect(await first(kid.call(place.whoAmI))).toEqual({ uid, user: username, home, cwd: home });
     }));
 
   it('keeps the environment when it is asked to', () =>
     withTree({}, async ({ master }) => {
       const home = machine.accounts.free.home;
-      expect(await first(master.sudo(by('free', { preserveEnv: true })).call(tasks.variable, 'HOME'))).toBe(home);
-      expect(await first(master.sudo(by('free', { preserveEnv: true, setHome: true })).call(tasks.variable, 'HOME'))).toBe('/root');
+      expect(await first(master.sudo(by('free', { preserveEnv: true })).call(place.variable, 'HOME'))).toBe(home);
+      expect(await first(master.sudo(by('free', { preserveEnv: true, setHome: true })).call(place.variable, 'HOME'))).toBe('/root');
     }));
 
   it('ends with what it started, also when that hangs', () =>

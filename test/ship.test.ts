@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { filter } from 'rxjs';
 import type { ConnectedContext, Master, ShipOptions } from 'tendril';
+import * as place from './fixtures/place.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { ACCOUNT_NEEDS } from './support/accounts.ts';
 import { makeAccounts } from './support/as-account.ts';
@@ -46,7 +47,7 @@ function elf(machine: number, loader: string): Buffer {
 async function works(make: (master: Master) => ConnectedContext): Promise<void> {
   await withTree({}, async ({ master }) => {
     const kid = make(master);
-    const facts = await first(kid.call(tasks.runtimeFacts));
+    const facts = await first(kid.call(place.runtimeFacts));
     expect(facts).toMatchObject({ execPath: '/proc/self/exe', argv0: '/proc/self/exe', spawned: process.version });
     expect(facts.program).toMatch(/ \(deleted\)$/);
     expect(await first(kid.call(tasks.sumBytes, new Uint8Array(1_000_000).fill(1)))).toBe(1_000_000);
