@@ -33,4 +33,4 @@ export const parent: Context = childOnly('parent');
 export const log: Pick<LogForwarder, 'error' | 'warn' | 'info' | 'debug' | 'record'> = childOnly('log');
 
 /** The router of this child, with a method for every way to start a context, as a master has them. In functions that run in a child. */
-export const router: Router & ConnectionMethods = childOnly('router');
+export const router: Router & { [Method in keyof ConnectionMethods]: ConnectionMethods[Method] } = childOnly('router');

@@ -1,4 +1,3 @@
-import { EMPTY, defer } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { NodeBroker } from '../core/broker/node-broker.ts';
 import type { Broker } from '../core/broker/broker.ts';
@@ -17,17 +16,18 @@ import { DEFAULT_MAX_MESSAGE_SIZE, IS_DEAD } from '../core/wire/frame.ts';
 import type { Message } from '../core/wire/frame.ts';
 import { FORWARD_LOG } from '../core/wire/handles.ts';
 import { decodeValue } from '../core/wire/values.ts';
-import { firstStage } from '../parent/bootstrap/first-stage.ts';
+import { attemptsOf } from '../parent/bootstrap/ladder.ts';
+import type { RuntimeOption } from '../parent/bootstrap/ladder.ts';
 import { codeCache, compressedCore } from '../parent/bootstrap/payload.ts';
 import type { ConnectedContext } from '../parent/connected-context.ts';
 import type { Connection, ConnectionListener } from '../parent/connection/connection.ts';
 import { DirectConnection } from '../parent/connection/direct-connection.ts';
-import type { LocalOptions } from '../parent/connection/local.ts';
-import { METHODS, defaultName, runsThisNode } from '../parent/connection/methods.ts';
-import type { OpenMethod } from '../parent/connection/methods.ts';
+import { METHODS, methodOf } from '../parent/connection/methods.ts';
+import type { Method } from '../parent/connection/methods.ts';
+import { defaultName, runsThisNode } from '../parent/connection/naming.ts';
 import { openSsh } from '../parent/connection/ssh/ssh.ts';
-import type { SshOptions } from '../parent/connection/ssh/options.ts';
-import type { ConnectionMethods, NodeOptions } from '../parent/connection-methods.ts';
+import { ConnectionMethods } from '../parent/connection-methods.ts';
+import type { NodeOptions } from '../parent/connection-methods.ts';
 import { ContextFactory } from '../parent/context-factory.ts';
 import type { ContextSpec } from '../parent/context-factory.ts';
 import type { ContextOptions } from '../parent/context-options.ts';
@@ -85,10 +85,10 @@ export interface MasterOptions {
 const MAX_LOG_TEXT = 128 * 1024;
 const NO_CACHE = new Uint8Array(0);
 /** Here ssh2 is the package that the user has installed. */
-const ALL_METHODS: ReadonlyMap<string, OpenMethod> = new Map([...METHODS, ['ssh', openSsh as unknown as OpenMethod]]);
+const ALL_METHODS: ReadonlyMap<string, Method> = new Map([...METHODS, ['ssh', methodOf(openSsh, 'search')]]);
 
 /** The root of a tree: makes contexts, takes their logs, sends them modules. */
-export class Master implements ConnectionMethods, AsyncDisposable {
+export class Master extends ConnectionMethods implements AsyncDisposable {
   readonly broker: Broker;
   readonly router: Router;
   /** This process as a context: `self.handle(n)` gives what arrives on a handle from anyone admitted. */
@@ -109,6 +109,7 @@ export class Master implements ConnectionMethods, AsyncDisposable {
   #stopping: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
+    super();
     checkOptions(options);
     this.#options = options;
     this.#trace = options.trace ?? traceFromEnvironment();
@@ -185,16 +186,6 @@ export class Master implements ConnectionMethods, AsyncDisposable {
     return stats;
   }
 
-  /** Starts a child on this machine. */
-  local(options: LocalOptions & ContextOptions = {}): ConnectedContext {
-    return this.#make('local', options);
-  }
-
-  /** Starts a child over ssh. Needs the package `ssh2`. */
-  ssh(options: SshOptions & ContextOptions & NodeOptions): ConnectedContext {
-    return this.#make('ssh', options);
-  }
-
   /** Ends all contexts in order, then this master. Resolves when nothing is left; never rejects. */
   shutdown(): Promise<void> {
     this.#stopping ??= (async () => {
@@ -211,16 +202,16 @@ export class Master implements ConnectionMethods, AsyncDisposable {
     return this.shutdown();
   }
 
-  #make(method: string, options: ContextOptions & object): ConnectedContext {
+  /** @internal */
+  protected make(method: string, options: ContextOptions & object): ConnectedContext {
     if (this.#stopping) throw new ShutdownError('this master');
     return this.#factory.make(method, options, defaultName(method, options));
   }
 
   /** A child of this very process. */
   #direct({ id, name, title, method, options, logLevel, profile, bootTimeoutMs }: ContextSpec, listener: ConnectionListener): Connection {
-    const open = ALL_METHODS.get(method);
-    const nodePath = options['nodePath'] as string | readonly string[] | undefined;
-    const eager = method === 'local';
+    const way = ALL_METHODS.get(method);
+    if (way === undefined) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `there is no connection method ${method}`);
     const config: ChildConfig = {
       id,
       parentIds: [0],
@@ -242,13 +233,12 @@ export class Master implements ConnectionMethods, AsyncDisposable {
         core: compressedCore(),
         // Made while the child starts, so that it costs no time.
         codeCache: () => (sameNode ? codeCache() : NO_CACHE),
-        eager,
+        eager: way.eager,
         bootTimeoutMs,
         attach: (stream) => {
           this.#routing.routes.attach(stream, name);
         },
-        // Mistakes in options fail the connection, as everything else that goes wrong with it.
-        open: defer(() => open?.({ ...options, title }, firstStage(title, nodePath), this.broker) ?? EMPTY),
+        attempts: attemptsOf({ title, nodePath: options['nodePath'] as NodeOptions['nodePath'], runtime: options['runtime'] as RuntimeOption | undefined, again: way.again({ ...options, title }) }, (stage) => way.open({ ...options, title }, stage, this.broker), this.broker),
       },
       listener,
     );

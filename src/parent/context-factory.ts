@@ -9,7 +9,7 @@ import { safeTitle } from './bootstrap/first-stage.ts';
 import { ConnectedContext } from './connected-context.ts';
 import { ConnectError } from './connection/connect-error.ts';
 import type { Connection, ConnectionListener } from './connection/connection.ts';
-import { runsThisNode } from './connection/methods.ts';
+import { runsThisNode } from './connection/naming.ts';
 import type { OutputChunk } from './connection/transport.ts';
 import type { ContextOptions } from './context-options.ts';
 import { methodOptions } from './context-options.ts';

@@ -1,34 +1,13 @@
-import { execFile, execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { accessSync, chmodSync, chownSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
-import { findProgram } from './needs.ts';
-
-/** An account to make. */
-export interface AccountWish {
-  /** What the test calls it. */
-  readonly name: string;
-  /** Full path of the login shell. */
-  readonly shell: string;
-  /** Files of the home directory, such as `.bashrc`. */
-  readonly files?: Readonly<Record<string, string>>;
-}
-
-/** An account that exists until the server is closed. */
-export interface Account {
-  /** Login name, unique on this machine. */
-  readonly username: string;
-  readonly password: string;
-  readonly uid: number;
-  readonly gid: number;
-  readonly home: string;
-}
+import { ACCOUNT_NEEDS, makeAccount, processTable, program, reachableNode, removeAccount } from './accounts.ts';
+import type { Account, AccountWish } from './accounts.ts';
 
 /** What a server is to be. */
 export interface SshdOptions<Name extends string = string> {
@@ -58,7 +37,7 @@ export interface Sshd<Name extends string = string> {
 }
 
 /** What `needs` must find for {@link startSshd}. */
-export const SSHD_NEEDS = ['sshd', 'ssh-keygen', 'useradd', 'userdel', 'chpasswd', 'root'] as const;
+export const SSHD_NEEDS = ['sshd', 'ssh-keygen', ...ACCOUNT_NEEDS] as const;
 
 /**
  * Starts sshd with throw-away keys and accounts. Needs root, because only root's sshd lets other accounts in; see
@@ -74,7 +53,7 @@ export async function startSshd<Name extends string>(options: SshdOptions<Name>)
   const closeOnce = async (): Promise<void> => {
     const accounts = Object.values(made);
     await endProcesses(server?.process, accounts);
-    for (const { username } of accounts) await retried(() => promisify(execFile)(program('userdel'), [username]));
+    for (const account of accounts) await removeAccount(account);
     rmSync(directory, { recursive: true, force: true });
   };
   try {
@@ -97,10 +76,6 @@ export async function startSshd<Name extends string>(options: SshdOptions<Name>)
   }
 }
 
-function program(name: string): string {
-  return findProgram(name) ?? name;
-}
-
 function makeKey(type: string, path: string): void {
   execFileSync(program('ssh-keygen'), ['-q', '-t', type, ...(type === 'rsa' ? ['-b', '2048'] : []), '-N', '', '-C', '', '-f', path]);
 }
@@ -108,43 +83,6 @@ function makeKey(type: string, path: string): void {
 /** The two fields of a .pub file that known_hosts wants. */
 function publicFields(path: string): string {
   return readFileSync(`${path}.pub`, 'utf8').trim().split(' ').slice(0, 2).join(' ');
-}
-
-/** Tries again while another test process holds the lock of /etc/passwd. */
-async function retried(work: () => Promise<unknown>): Promise<void> {
-  for (let left = 100; ; left--) {
-    try {
-      await work();
-      return;
-    } catch (error) {
-      if (left === 0 || !/lock|currently used/.test(String((error as { stderr?: unknown }).stderr))) throw error;
-    }
-    await new Promise((resolve) => {
-      setTimeout(resolve, 50);
-    });
-  }
-}
-
-async function makeAccount(wish: AccountWish, directory: string): Promise<Account> {
-  const username = `tdrl-${randomBytes(5).toString('hex')}`;
-  const password = randomBytes(9).toString('base64url');
-  const home = join(directory, 'home', wish.name);
-  mkdirSync(home, { recursive: true });
-  await retried(() => promisify(execFile)(program('useradd'), ['--no-create-home', '--home-dir', home, '--shell', wish.shell, username]));
-  await retried(() => {
-    const running = promisify(execFile)(program('chpasswd'), []);
-    running.child.stdin?.end(`${username}:${password}\n`);
-    return running;
-  });
-  const [, , uid, gid] = (readFileSync('/etc/passwd', 'utf8').split('\n').find((line) => line.startsWith(`${username}:`)) ?? '').split(':').map(Number);
-  if (uid === undefined || gid === undefined) throw new Error(`useradd made no account ${username}`);
-  for (const [name, contents] of Object.entries(wish.files ?? {})) {
-    mkdirSync(dirname(join(home, name)), { recursive: true });
-    writeFileSync(join(home, name), contents);
-    chownSync(join(home, name), uid, gid);
-  }
-  chownSync(home, uid, gid);
-  return { username, password, uid, gid, home };
 }
 
 /** Starts sshd; a port that another process took in between is tried again with another. */
@@ -190,21 +128,6 @@ function configLines(directory: string, port: number, types: readonly string[]):
   ];
 }
 
-/** This Node where other accounts may run it, or else a copy. */
-function reachableNode(directory: string): string {
-  const node = realpathSync(process.execPath);
-  const open = (path: string): boolean => (statSync(path).mode & 0o001) !== 0 && (path === '/' || open(dirname(path)));
-  if (open(node)) return node;
-  const copy = join(directory, 'bin', 'node');
-  if (!existsSync(copy)) {
-    mkdirSync(dirname(copy));
-    copyFileSync(node, copy);
-    chmodSync(copy, 0o755);
-  }
-  accessSync(copy, constants.X_OK);
-  return copy;
-}
-
 async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
@@ -212,22 +135,6 @@ async function freePort(): Promise<number> {
   probe.close();
   await once(probe, 'close');
   return port;
-}
-
-/** Parent and owner of every process that there is. */
-function processTable(): Map<number, { parent: number; uid: number }> {
-  const table = new Map<number, { parent: number; uid: number }>();
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      const status = readFileSync(`/proc/${entry}/status`, 'utf8');
-      if (/^State:\s+[ZX]/m.test(status)) continue;
-      table.set(Number(entry), { parent: Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]), uid: Number(/^Uid:\s+\d+\s+(\d+)/m.exec(status)?.[1]) });
-    } catch {
-      // It ended while we looked.
-    }
-  }
-  return table;
 }
 
 /** The processes that descend from the server, and those of its accounts wherever they are by now. */

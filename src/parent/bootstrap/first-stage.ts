@@ -18,12 +18,13 @@ export const FIRST_STAGE: string =
   '})(process,new Int32Array(new SharedArrayBuffer(4)))';
 
 /** The protocol moves to fds 3 and 4, stdin is /dev/null, stdout goes where stderr goes; no shell stays behind. */
-const PRELUDE = 'exec 3<&0 4>&1 </dev/null >&2;exec ';
+export const PRELUDE = 'exec 3<&0 4>&1 </dev/null >&2;';
 
 const UNQUOTED = /^[\w@%+=:,./-]+$/;
 const UNSAFE = /["'`$\\!\n\r\0]/;
 
-function quote(word: string, what: string): string {
+/** A word for the script; throws for one that no quoting survives. */
+export function quote(word: string, what: string): string {
   if (UNQUOTED.test(word)) return word;
   if (UNSAFE.test(word)) throw new UsageError('ERR_TENDRIL_BAD_WORD', `${what} ${JSON.stringify(word)} holds a character that no shell quoting survives; leave out quotes, backticks, $, \\, ! and line ends`);
   return `"${word}"`;
@@ -41,8 +42,12 @@ export function firstStage(title: string, nodePath: string | readonly string[] =
   const node = typeof nodePath === 'string' ? [nodePath] : nodePath;
   if (node.length === 0 || node[0] === '') throw new UsageError('ERR_TENDRIL_BAD_WORD', 'nodePath is empty; give the path of node, or leave it out');
   const words = [...node.map((word) => quote(word, 'nodePath')), '-e', quote(FIRST_STAGE, 'first stage'), quote(title, 'title')];
-  const command = PRELUDE + words.join(' ');
-  return { shellLine: `exec sh -c '${command}'`, argv: ['sh', '-c', command] };
+  return stageOf(`${PRELUDE}exec ${words.join(' ')}`);
+}
+
+/** A script for sh, without single quotes, in both forms. */
+export function stageOf(script: string): FirstStage {
+  return { shellLine: `exec sh -c '${script}'`, argv: ['sh', '-c', script] };
 }
 
 /** A title or name made safe for {@link firstStage}: other characters become `_`. */

@@ -1,19 +1,15 @@
 import { Observable } from 'rxjs';
-import type { Subscription } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
-import { classifyExit, printable } from '../connection/classify-exit.ts';
+import { printable } from '../connection/classify-exit.ts';
 import { ConnectError } from '../connection/connect-error.ts';
 import type { ConnectPhase } from '../connection/connect-error.ts';
-import type { ExitStatus, Transport } from '../connection/transport.ts';
+import type { Transport } from '../connection/transport.ts';
+import { LastWords, MAX_OUTPUT } from './last-words.ts';
 
 /** The oldest version of Node that a child can run on. */
-const OLDEST_NODE = [20, 19] as const;
+export const OLDEST_NODE = [20, 19] as const;
 /** Bytes of noise (banners, echoes) that may come before the marker. */
 const MAX_NOISE: number = 64 * 1024;
-/** Characters of output that are kept for an error. */
-const MAX_OUTPUT = 4096;
-/** How long the end of a failed process and its last output are waited for. */
-const LAST_WORDS_MS = 1000;
 
 const FIRST_MARKER = /EC0 (v(\d+)\.(\d+)[\w.+-]{0,64});/;
 const SECOND_MARKER = 'EC1;';
@@ -45,23 +41,14 @@ export function handshake(transport: Transport, options: HandshakeOptions, broke
     let phase: ConnectPhase = 'first-stage';
     let received = '';
     let nodeVersion = '';
-    let output = '';
-    let exit: ExitStatus | undefined;
-    let outputDone = false;
-    let ending: Subscription | undefined;
 
     const send = (): void => {
       transport.link.write(options.parts);
     };
-    const said = (): string => printable(Buffer.from((output + received).slice(-MAX_OUTPUT), 'latin1').toString('utf8'), MAX_OUTPUT);
-    const fail = (): void => {
-      subscriber.error(classifyExit({ phase, output: said(), exit }));
-    };
-    // An error without the exit status and the last output would hide the reason.
-    const lastWords = (): void => {
-      if (exit !== undefined && outputDone) fail();
-      else ending ??= broker.after(LAST_WORDS_MS, fail);
-    };
+    const lastWords = new LastWords(transport, broker, () => {
+      subscriber.error(lastWords.error(phase, said()));
+    });
+    const said = (): string => printable(Buffer.from((lastWords.output + received).slice(-MAX_OUTPUT), 'latin1').toString('utf8'), MAX_OUTPUT);
     const tooMuch = (): void => {
       if (received.length <= MAX_NOISE) return;
       const missing = phase === 'core' ? 'the core' : 'the first stage';
@@ -94,21 +81,11 @@ export function handshake(transport: Transport, options: HandshakeOptions, broke
     const subscription = broker.after(options.timeoutMs, () => {
       subscriber.error(new ConnectError('CONNECT_TIMEOUT', `the ${phase === 'core' ? 'core did not start' : 'first stage did not answer'} within ${String(options.timeoutMs)} ms; raise bootTimeoutMs, or look at the output`, { phase, output: said() }));
     });
-    subscription.add(transport.output.subscribe({
-      next: ({ bytes }) => {
-        output = (output + Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')).slice(-MAX_OUTPUT);
-      },
-      complete: () => {
-        outputDone = true;
-        if (exit !== undefined) fail();
-      },
-    }));
-    subscription.add(transport.exited.subscribe((status) => {
-      exit = status;
-      lastWords();
-    }));
-    subscription.add(transport.link.chunks.subscribe({ next: onChunk, error: lastWords, complete: lastWords }));
-    subscription.add(() => ending?.unsubscribe());
+    subscription.add(lastWords.watch());
+    const onEnd = (): void => {
+      lastWords.linkEnded();
+    };
+    subscription.add(transport.link.chunks.subscribe({ next: onChunk, error: onEnd, complete: onEnd }));
     if (options.eager) send();
     return subscription;
   });

@@ -17,14 +17,18 @@ export interface ExitEvidence {
   readonly exit: ExitStatus | undefined;
 }
 
-interface Rule {
+/** A text of a real program, and what it means. */
+export interface ExitRule {
   readonly reason: ConnectReason;
   readonly says: string;
   readonly text: RegExp;
+  /** How far the connection had come, where the text says it better than the markers. */
+  readonly phase?: ConnectPhase;
 }
 
-/** The first that fits decides. Each text was collected from the real program. */
-const RULES: readonly Rule[] = [
+/** What every method has in common. The first that fits decides; each text was collected from the real program. */
+const RULES: readonly ExitRule[] = [
+  { reason: 'RUNTIME_CHECKSUM', says: 'the Node that was sent did not arrive as it is', phase: 'runtime', text: /tendril: checksum of the runtime/ },
   {
     reason: 'NODE_TOO_OLD',
     says: 'the Node there is too old to run a context; install Node 20.19 or newer',
@@ -53,18 +57,22 @@ const RULES: readonly Rule[] = [
   { reason: 'PERMISSION_DENIED', says: 'the account may not run commands', text: /This account is currently not available|This service allows sftp connections only|account has expired|account is (?:currently )?locked|not allowed to execute/ },
 ];
 
-/** Why a process ended before its context was up, whatever connection method started it. */
-export function classifyExit(evidence: ExitEvidence): ConnectError {
+/**
+ * Why a process ended before its context was up.
+ *
+ * @param rules - texts of the connection method, which come before those that all have in common
+ */
+export function classifyExit(evidence: ExitEvidence, rules: readonly ExitRule[] = []): ConnectError {
   const text = typeof evidence.output === 'string' ? evidence.output : Buffer.from(evidence.output.buffer, evidence.output.byteOffset, evidence.output.byteLength).toString('utf8');
   const all = text.slice(-MAX_SEARCHED);
   const output = printable(all);
   const end = ending(evidence.exit);
-  const { reason, says } = RULES.find((rule) => rule.text.test(all)) ?? byStatus(evidence.exit);
+  const { reason, says, phase = evidence.phase } = [...rules, ...RULES].find((rule) => rule.text.test(all)) ?? byStatus(evidence.exit);
   const last = lastLine(output);
-  return new ConnectError(reason, `${says} (${end}${last === '' ? ', no output' : `; last output: ${last}`})`, { phase: evidence.phase, output });
+  return new ConnectError(reason, `${says} (${end}${last === '' ? ', no output' : `; last output: ${last}`})`, { phase, output });
 }
 
-function byStatus(exit: ExitStatus | undefined): { reason: ConnectReason; says: string } {
+function byStatus(exit: ExitStatus | undefined): Omit<ExitRule, 'text'> {
   if (exit?.code === 127) return { reason: 'NODE_MISSING', says: 'no Node was found there; install Node 20.19 or newer, or name it by its path' };
   if (exit?.code === 126) return { reason: 'PERMISSION_DENIED', says: 'Node or the shell there may not be run by that account' };
   return { reason: 'CONNECT_EOF', says: 'the connection ended before the context was up' };

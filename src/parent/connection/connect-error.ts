@@ -12,8 +12,16 @@ export const CONNECT_REASONS = [
   'CONNECT_TIMEOUT',
   'NODE_MISSING',
   'NODE_TOO_OLD',
+  'RUNTIME_NO_PLACE',
+  'RUNTIME_PLATFORM',
+  'RUNTIME_CHECKSUM',
   'CONNECT_EOF',
   'PERMISSION_DENIED',
+  'TTY_REQUIRED',
+  'PROGRAM_MISSING',
+  'USER_UNKNOWN',
+  'TARGET_MISSING',
+  'TARGET_STOPPED',
   'NOT_SSH',
   'HANDSHAKE_FAILED',
   'BAD_KEY',
@@ -29,7 +37,7 @@ export const CONNECT_REASONS = [
 export type ConnectReason = (typeof CONNECT_REASONS)[number];
 
 /** How far a connection had come. */
-export type ConnectPhase = 'transport' | 'authentication' | 'command' | 'first-stage' | 'core';
+export type ConnectPhase = 'transport' | 'authentication' | 'command' | 'runtime' | 'first-stage' | 'core';
 
 /** Details of a {@link ConnectError}. */
 export interface ConnectErrorOptions extends ErrorOptions {

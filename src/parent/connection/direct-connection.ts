@@ -1,4 +1,4 @@
-import { AsyncSubject, ReplaySubject, Subscription, concat, finalize, tap } from 'rxjs';
+import { AsyncSubject, ReplaySubject, Subscription, concat, finalize, of, switchMap, tap } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { ChildConfig } from '../../core/config.ts';
 import type { Router } from '../../core/routing/router.ts';
@@ -8,6 +8,8 @@ import { LineSplitter } from '../../core/stdio/lines.ts';
 import { SHUTDOWN } from '../../core/wire/handles.ts';
 import { handshake } from '../bootstrap/handshake.ts';
 import type { Booted } from '../bootstrap/handshake.ts';
+import { lacksNode, lastError } from '../bootstrap/ladder.ts';
+import type { Attempt } from '../bootstrap/ladder.ts';
 import { bootstrapParts } from '../bootstrap/parts.ts';
 import { ConnectError } from './connect-error.ts';
 import type { Closed, Connection, ConnectionListener } from './connection.ts';
@@ -15,7 +17,8 @@ import type { ExitStatus, OutputChunk, Transport } from './transport.ts';
 
 /** What connecting a child takes. */
 export interface ConnectPlan {
-  readonly open: Observable<Transport>;
+  /** Ways to start it, in order: the next where the one before found no Node that can run it. */
+  readonly attempts: readonly Attempt[];
   readonly config: ChildConfig;
   readonly core: Uint8Array;
   /** V8's code cache of the core, or nothing; asked for when the process has been started. */
@@ -60,14 +63,7 @@ export class DirectConnection implements Connection {
 
   /** Starts the process. */
   start(): void {
-    this.#connecting.add(this.#plan.open.subscribe({
-      next: (transport) => {
-        this.#boot(transport);
-      },
-      error: (error: unknown) => {
-        this.#fail(error as Error);
-      },
-    }));
+    this.#start(this.#plan.attempts);
   }
 
   shutdown(): void {
@@ -89,19 +85,42 @@ export class DirectConnection implements Connection {
     });
   }
 
-  #boot(transport: Transport): void {
-    this.#transport = transport;
-    this.#watchOutput(transport);
-    const { core, codeCache, config, eager, bootTimeoutMs } = this.#plan;
-    const booting = handshake(transport, { parts: bootstrapParts(core, codeCache(), config), eager, timeoutMs: bootTimeoutMs }, this.#router.broker).subscribe({
-      next: (booted) => {
-        this.#open(transport, booted);
+  #start([attempt, ...others]: readonly Attempt[], earlier?: ConnectError): void {
+    if (attempt === undefined) return;
+    this.#connecting.add(attempt.open.subscribe({
+      next: (transport) => {
+        this.#boot(transport, attempt, others, earlier);
       },
       error: (error: unknown) => {
         this.#fail(error as Error);
       },
+    }));
+  }
+
+  #boot(transport: Transport, { prepare = (ready) => of(ready) }: Attempt, others: readonly Attempt[], earlier: ConnectError | undefined): void {
+    this.#transport = transport;
+    this.#watchOutput(transport);
+    const { core, codeCache, config, eager, bootTimeoutMs } = this.#plan;
+    const options = { parts: bootstrapParts(core, codeCache(), config), eager, timeoutMs: bootTimeoutMs };
+    const booting = prepare(transport).pipe(switchMap((ready) => handshake(ready, options, this.#router.broker))).subscribe({
+      next: (booted) => {
+        this.#open(transport, booted);
+      },
+      error: (error: unknown) => {
+        if (others.length > 0 && lacksNode(error)) this.#startAgain(transport, others, error);
+        else this.#fail(lastError(error as Error, earlier));
+      },
     });
     this.#connecting.add(booting);
+  }
+
+  /** The next attempt, when nothing is left of the one before. */
+  #startAgain(transport: Transport, others: readonly Attempt[], error: ConnectError): void {
+    transport.link.destroy();
+    transport.kill('SIGKILL');
+    this.#connecting.add(transport.exited.subscribe(() => {
+      this.#start(others, error);
+    }));
   }
 
   #open(transport: Transport, { nodeVersion, first }: Booted): void {

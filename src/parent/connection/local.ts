@@ -18,7 +18,7 @@ export interface LocalOptions {
 }
 
 /** What of our environment would change how a bare Node starts. */
-const NOT_INHERITED = { NODE_OPTIONS: undefined, NODE_CHANNEL_FD: undefined, NODE_V8_COVERAGE: undefined };
+export const NOT_INHERITED = { NODE_OPTIONS: undefined, NODE_CHANNEL_FD: undefined, NODE_V8_COVERAGE: undefined };
 
 /** Starts a child on this machine. It gets the protocol on fds 3 and 4 directly, and a session of its own. */
 export const openLocal: Open<LocalOptions & { readonly title: string }> = (options, _stage, broker) =>

@@ -8,6 +8,8 @@ import type { ExitStatus, OutputChunk, Transport } from './transport.ts';
 /** How long output is waited for after a process has ended: a subprocess that inherited a pipe may hold it for ever. */
 const OUTPUT_AFTER_EXIT_MS = 250;
 
+type OutputStreams = Readonly<Partial<Record<OutputChunk['stream'], Readable | null>>>;
+
 /** The transport of a process that we spawned. */
 export class ProcessTransport implements Transport {
   readonly link: Link;
@@ -15,22 +17,22 @@ export class ProcessTransport implements Transport {
   readonly exited: Observable<ExitStatus>;
   readonly #child: ChildProcess;
   readonly #group: boolean;
+  readonly #ended = new AsyncSubject<ExitStatus>();
 
   /**
    * @param child - spawned, and running
    * @param link - its protocol
    * @param group - true when it leads a process group of its own, which is then killed with it
+   * @param streams - what it prints; default its stdout and stderr
    */
-  constructor(child: ChildProcess, link: Link, broker: Broker, group: boolean) {
+  constructor(child: ChildProcess, link: Link, broker: Broker, group: boolean, streams: OutputStreams = { stdout: child.stdout, stderr: child.stderr }) {
     this.#child = child;
     this.#group = group;
     this.link = link;
-    const exited = new AsyncSubject<ExitStatus>();
-    this.exited = exited.asObservable();
-    this.output = outputOf({ stdout: child.stdout, stderr: child.stderr }, exited, broker);
+    this.exited = this.#ended.asObservable();
+    this.output = outputOf(streams, this.#ended, broker);
     child.once('exit', (code, signal) => {
-      exited.next({ code, signal });
-      exited.complete();
+      this.#end({ code, signal });
     });
   }
 
@@ -39,14 +41,28 @@ export class ProcessTransport implements Transport {
     if (pid === undefined || exitCode !== null || signalCode !== null) return;
     try {
       process.kill(this.#group ? -pid : pid, signal);
-    } catch {
-      // It has just ended.
+    } catch (error) {
+      // Either it has just ended, or it runs as another account (sudo, su) and is out of our reach.
+      if ((error as { code?: string }).code === 'EPERM' && signal === 'SIGKILL') this.#letGo();
     }
+  }
+
+  /** Nothing of ours reaches it any more; it has lost its connection, and with that its reason to run. */
+  #letGo(): void {
+    this.link.destroy();
+    for (const stream of this.#child.stdio) stream?.destroy();
+    this.#child.unref();
+    this.#end({ code: null, signal: null });
+  }
+
+  #end(status: ExitStatus): void {
+    this.#ended.next(status);
+    this.#ended.complete();
   }
 }
 
 /** Merges the output streams of a process; completes when all are read, or a moment after the process has ended. */
-function outputOf(streams: Record<'stdout' | 'stderr', Readable | null>, exited: Observable<ExitStatus>, broker: Broker): Observable<OutputChunk> {
+function outputOf(streams: OutputStreams, exited: Observable<ExitStatus>, broker: Broker): Observable<OutputChunk> {
   const output = new Subject<OutputChunk>();
   const open = new Set<Readable>();
   let waiting: Subscription | undefined;
@@ -55,7 +71,7 @@ function outputOf(streams: Record<'stdout' | 'stderr', Readable | null>, exited:
     waiting?.unsubscribe();
     output.complete();
   };
-  for (const [name, stream] of Object.entries(streams) as ['stdout' | 'stderr', Readable | null][]) {
+  for (const [name, stream] of Object.entries(streams) as [OutputChunk['stream'], Readable | null][]) {
     if (stream === null) continue;
     open.add(stream);
     stream.on('data', (bytes: Uint8Array) => {

@@ -1,5 +1,7 @@
 import type { Observable } from 'rxjs';
 import type { Broker, Link } from '../../core/broker/broker.ts';
+import type { ExitEvidence } from './classify-exit.ts';
+import type { ConnectError } from './connect-error.ts';
 
 /** How a process ended. */
 export interface ExitStatus {
@@ -23,6 +25,8 @@ export interface Transport {
   readonly exited: Observable<ExitStatus>;
   /** Ends the process by force, or, where no signal can reach it, drops its connection. Harmless when it has ended. */
   kill(signal: 'SIGTERM' | 'SIGKILL'): void;
+  /** Why it ended before its context was up, where the method knows more than {@link classifyExit}. */
+  explain?(evidence: ExitEvidence): ConnectError;
 }
 
 /** The first stage in both forms that connection methods need (src/parent/bootstrap/first-stage.ts). */

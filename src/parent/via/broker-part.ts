@@ -1,6 +1,6 @@
 import { LogForwarder } from '../../core/log/forwarder.ts';
 import { METHODS } from '../connection/methods.ts';
-import type { OpenMethod } from '../connection/methods.ts';
+import type { Method } from '../connection/methods.ts';
 import { ModuleForwarder } from '../modules/module-forwarder.ts';
 import { profileOf } from '../modules/profile.ts';
 import { ChildRouting } from '../routing/child-routing.ts';
@@ -15,7 +15,7 @@ import type { ParentHost } from './part-host.ts';
 export function start(host: ParentHost, packed: Uint8Array): void {
   if (!keepPart(host, 'parent', packed)) return;
   const { router, config, core } = host;
-  const methods = (host.methods = new Map<string, OpenMethod>(METHODS));
+  const methods = (host.methods = new Map<string, Method>(METHODS));
   const ledger = new PartLedger(router, (name) => {
     const part = host.packed?.get(name);
     if (part === undefined) throw new Error(`the part ${name} has not come here`);

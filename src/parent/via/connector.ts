@@ -7,10 +7,11 @@ import { IS_DEAD } from '../../core/wire/frame.ts';
 import type { Message } from '../../core/wire/frame.ts';
 import { CONNECT } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
-import { firstStage } from '../bootstrap/first-stage.ts';
+import { attemptsOf } from '../bootstrap/ladder.ts';
+import type { RuntimeOption } from '../bootstrap/ladder.ts';
 import { ConnectError } from '../connection/connect-error.ts';
 import { DirectConnection } from '../connection/direct-connection.ts';
-import type { OpenMethod } from '../connection/methods.ts';
+import type { Method } from '../connection/methods.ts';
 import type { ModuleForwarder } from '../modules/module-forwarder.ts';
 import { profileOf } from '../modules/profile.ts';
 import { sendValue } from '../modules/send.ts';
@@ -32,7 +33,7 @@ export interface ConnectorScope {
   readonly routing: ChildRouting;
   readonly forwarder: ModuleForwarder;
   /** The connection methods that are here, by name. */
-  readonly methods: ReadonlyMap<string, OpenMethod>;
+  readonly methods: ReadonlyMap<string, Method>;
 }
 
 /** Starts contexts for those above, and passes requests on that are for contexts below (CONNECT). */
@@ -71,9 +72,9 @@ export class Connector {
   #connect(request: ConnectRequest): void {
     const { router, config, core, methods, routing, forwarder } = this.#scope;
     const { id, name, title, method, options, bootTimeoutMs, logLevel, profile } = request;
-    const open = methods.get(method);
-    if (open === undefined || router.table.get(id) !== undefined) {
-      this.#refuse(request, new ConnectError('BAD_OPTION', open === undefined ? `there is no connection method ${method}` : `the ID ${String(id)} is in use`, { phase: 'transport' }));
+    const way = methods.get(method);
+    if (way === undefined || router.table.get(id) !== undefined) {
+      this.#refuse(request, new ConnectError('BAD_OPTION', way === undefined ? `there is no connection method ${method}` : `the ID ${String(id)} is in use`, { phase: 'transport' }));
       return;
     }
     const report = (content: Report): void => {
@@ -82,11 +83,11 @@ export class Connector {
     const connection = new DirectConnection(
       router,
       {
-        open: defer(() => open({ ...options, title }, firstStage(title, options['nodePath'] as string | undefined), router.broker)),
+        attempts: attemptsOf({ title, nodePath: options['nodePath'] as string | undefined, runtime: options['runtime'] as RuntimeOption | undefined, again: way.again({ ...options, title }) }, (stage) => way.open({ ...options, title }, stage, router.broker), router.broker),
         config: { ...config, id, parentIds: [router.id, ...config.parentIds], name, logLevel, profile },
         core,
         codeCache: () => NO_CACHE,
-        eager: method === 'local',
+        eager: way.eager,
         bootTimeoutMs,
         attach: (stream) => {
           routing.routes.attach(stream, name);

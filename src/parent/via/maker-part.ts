@@ -13,7 +13,7 @@ import type { ConnectedContext } from '../connected-context.ts';
 import { ContextFactory } from '../context-factory.ts';
 import type { ContextOptions } from '../context-options.ts';
 import { profileOf } from '../modules/profile.ts';
-import { defaultName } from '../connection/methods.ts';
+import { defaultName } from '../connection/naming.ts';
 import { partsOf } from './part-ledger.ts';
 
 /**

@@ -44,7 +44,7 @@ export type Report =
 /** Characters of a text in a report that are taken; a line of output may be longer, and is cut. */
 const MAX_TEXT = 8192;
 const MAX_LINE: number = 64 * 1024;
-const PHASES: readonly string[] = ['transport', 'authentication', 'command', 'first-stage', 'core'];
+const PHASES: readonly string[] = ['transport', 'authentication', 'command', 'runtime', 'first-stage', 'core'];
 const REASONS: readonly string[] = ['shutdown', 'failed', 'lost'];
 const STREAMS: readonly string[] = ['stdout', 'stderr', 'stdio'];
 

@@ -1,7 +1,7 @@
 import type { AnyAuthMethod, AuthHandlerMiddleware, AuthenticationType, BaseAgent, KeyboardInteractiveCallback, NextAuthHandler, ParsedKey, Prompt } from 'ssh2';
 import { isError, messageOf } from '../../../core/errors.ts';
 import { explicitIdentities, passphraseOf, publicHalf, readIdentity } from './identities.ts';
-import { reveal } from './options.ts';
+import { reveal } from '../reveal.ts';
 import type { SshOptions, SshSettings } from './options.ts';
 import type { Ssh2 } from './ssh2.ts';
 

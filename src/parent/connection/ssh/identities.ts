@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises';
 import type { ParsedKey } from 'ssh2';
 import { isError, messageOf } from '../../../core/errors.ts';
 import { ConnectError } from '../connect-error.ts';
-import { expandHome, listOf, reveal } from './options.ts';
+import { reveal } from '../reveal.ts';
+import { expandHome, listOf } from './options.ts';
 import type { SshOptions } from './options.ts';
 import type { Ssh2 } from './ssh2.ts';
 

@@ -128,11 +128,6 @@ function bad(name: string, wanted: string): ConnectError {
   return new ConnectError('BAD_OPTION', `the ssh option ${name} must be ${wanted}`, { phase: 'transport' });
 }
 
-/** The text of a secret given either way. */
-export function reveal(value: string | Secret): string {
-  return typeof value === 'string' ? value : value.reveal();
-}
-
 /** One or several as a list. */
 export function listOf<T>(value: T | readonly T[] | undefined): readonly T[] {
   if (value === undefined) return [];
