@@ -144,6 +144,8 @@ describe('a context by way of another', () => {
       const two = master.local({ name: 'inner', via: one, nodePath: '/nonexistent/node' });
       const three = master.local({ name: 'innermost', via: two });
       const error = await failure(two.connected);
+      await first(two.closed);
+      expect(master.router.stats().map(({ dropped }) => dropped['bad-route'])).toEqual([0]);
       expect(error).toBeInstanceOf(ConnectError);
       expect(error).toMatchObject({ code: 'ERR_TENDRIL_NODE_MISSING', phase: 'command', message: expect.stringContaining('via bastion: cannot start /nonexistent/node') as unknown });
       expect(await failure(three.call(tasks.add, 1, 2))).toMatchObject({ code: 'ERR_TENDRIL_VIA_LOST' });

@@ -98,8 +98,10 @@ export class RouteMonitor {
     }
     if (message.replyTo === IS_DEAD) return;
     const id = goneId(message);
-    const leadsTo = id === undefined || id === srcId ? undefined : this.#router.table.get(id);
-    const isTheirs = leadsTo !== undefined && (this.#isStandIn(leadsTo) ? this.#blocks.holds(srcId, leadsTo.remoteId) : leadsTo.remoteId === srcId);
+    const leadsTo = id === undefined ? undefined : this.#router.table.get(id);
+    // Who made it has heard of its end on another way already.
+    if (id !== undefined && leadsTo === undefined && this.#blocks.mayBeRouted(id)) return;
+    const isTheirs = id !== srcId && leadsTo !== undefined && (this.#isStandIn(leadsTo) ? this.#blocks.holds(srcId, leadsTo.remoteId) : leadsTo.remoteId === srcId);
     if (id === undefined || !isTheirs) this.#refuse(message, id === undefined ? 'it is not valid' : `${String(id)} does not lie behind context ${String(srcId)}`);
     else this.#router.removeRoutes([id], srcId);
   }

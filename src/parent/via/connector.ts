@@ -110,7 +110,10 @@ export class Connector {
     connection.closed.subscribe(({ exit }) => {
       this.#connections.delete(id);
       routing.ids.release(id);
-      report(['closed', exit ?? null]);
+      // Behind the news that its route is gone, also where its process has ended before.
+      router.broker.defer(() => {
+        report(['closed', exit ?? null]);
+      });
     });
     connection.start();
   }
