@@ -22,6 +22,7 @@ import type { Part, PartHost } from './part-host.ts';
 import { SharedState } from './shared-state.ts';
 import type { MainControl } from './thread-control.ts';
 import { traceTo } from '../log/trace.ts';
+import { watchParent } from './watch-parent.ts';
 
 /** What the main thread hands to the broker thread. */
 export interface BrokerThreadData {
@@ -51,6 +52,8 @@ export class BrokerThread {
   readonly #host: PartHost;
   /** Chunks of the main thread's that are routed but perhaps not written. */
   #chunks = 0;
+  /** Chunks that this thread has read from the parent. */
+  #heard = 0;
   #ending = false;
 
   constructor(core: Uint8Array, { config, memory, port }: BrokerThreadData) {
@@ -103,7 +106,11 @@ export class BrokerThread {
     this.#router.open(this.#main, fromMain, undefined, (batch) => {
       this.#fromMain(batch);
     });
-    this.#router.open(this.#parent, this.#link);
+    this.#router.open(this.#parent, this.#link, undefined, (batch) => {
+      this.#heard++;
+      this.#router.receive(batch, this.#parent);
+    });
+    watchParent(this.#broker, this.#config.keepalive, () => this.#heard + this.#state.dispatches, () => { this.#shutdown(); });
     this.#lease.start();
   }
 

@@ -69,6 +69,7 @@ export class MainLease {
   receiveOwn(batch: readonly Message[]): void {
     const { deliver, state, link, broker, stream } = this.#scope;
     const partial = stream.partialBytes > 0;
+    state.countDispatch();
     state.setPartial(partial);
     if (this.#post === undefined || batch.length === 0) {
       deliver(batch);
@@ -79,7 +80,6 @@ export class MainLease {
       return;
     }
     link.stopReading();
-    state.countDispatch();
     if (!state.moveReader(Reader.main, Reader.busy)) link.stolen();
     if (state.asleep) this.#post('wake');
     deliver(batch);

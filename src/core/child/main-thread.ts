@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs';
 import type { Session } from 'node:inspector';
 import { createRequire } from 'node:module';
 import { MessageChannel, Worker } from 'node:worker_threads';
+import type { Subscription } from 'rxjs';
 import { NodeBroker } from '../broker/node-broker.ts';
 import { PortLink } from '../broker/port-link.ts';
 import { CallTracker } from '../call/current-call.ts';
@@ -29,6 +30,7 @@ import type { LeaseControl, MainControl } from './thread-control.ts';
 import { childContexts, childLibrary } from './library.ts';
 import { SharedState } from './shared-state.ts';
 import { traceTo } from '../log/trace.ts';
+import { watchParent } from './watch-parent.ts';
 
 /** Starts the other thread: evaluates the core again there, from the compressed copy that this child was booted with. */
 const WORKER_SOURCE =
@@ -70,6 +72,7 @@ export class MainThread {
   /** What came meanwhile and is none of the importer's business. */
   #held: Message[] = [];
   #shutdownHeld = false;
+  #watch: Subscription | undefined;
   #uncaught: ErrorContent | undefined;
   #ending = false;
 
@@ -142,6 +145,7 @@ export class MainThread {
       this.#shutdown();
     });
     announce();
+    this.#watch = watchParent(this.#broker, this.#config.keepalive, () => this.#state.dispatches, () => { this.#shutdown(); });
     this.#router.open(this.#stream, this.#link, undefined, (batch) => {
       this.#receive(batch);
     });
@@ -160,6 +164,8 @@ export class MainThread {
   }
 
   #startBrokerThread(): void {
+    // It does so from now on.
+    this.#watch?.unsubscribe();
     const { port1, port2 } = new MessageChannel();
     const data: BrokerThreadData = { config: this.#config, memory: this.#state.memory, port: port2 };
     const worker = new Worker(WORKER_SOURCE, { eval: true, execArgv: [], stdout: false, stderr: false, workerData: { core: this.#core, data }, transferList: [port2] });

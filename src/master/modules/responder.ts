@@ -17,7 +17,7 @@ import { profileOf } from '../../parent/modules/profile.ts';
 import { sendImporter, sendModules, sendValue } from '../../parent/modules/send.ts';
 import { importerPart } from './importer-parts.ts';
 import { Client } from './client.ts';
-import type { ModuleStats } from './client.ts';
+import type { ModuleStats } from '../../parent/context-stats.ts';
 import { ModuleGraph } from './module-graph.ts';
 import type { GraphModule, SourceModifier } from './module-graph.ts';
 import type { ModuleOptions } from './options.ts';

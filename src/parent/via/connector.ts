@@ -8,6 +8,7 @@ import type { Message } from '../../core/wire/frame.ts';
 import { CONNECT } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
 import { firstStage } from '../bootstrap/first-stage.ts';
+import { Admission } from '../connection/admission.ts';
 import { ConnectError } from '../connection/connect-error.ts';
 import { DirectConnection } from '../connection/direct-connection.ts';
 import type { OpenMethod } from '../connection/methods.ts';
@@ -39,9 +40,11 @@ export interface ConnectorScope {
 export class Connector {
   readonly #scope: ConnectorScope;
   readonly #connections = new Map<number, DirectConnection>();
+  readonly #admission: Admission;
 
   constructor(scope: ConnectorScope) {
     this.#scope = scope;
+    this.#admission = new Admission(scope.config.maxHandshakes);
     scope.router.addHandler(CONNECT, { policy: hasParentAuthority, deliver: (message) => { this.#onMessage(message); } });
   }
 
@@ -70,7 +73,7 @@ export class Connector {
 
   #connect(request: ConnectRequest): void {
     const { router, config, core, methods, routing, forwarder } = this.#scope;
-    const { id, name, title, method, options, bootTimeoutMs, logLevel, profile } = request;
+    const { id, name, title, method, options, bootTimeoutMs, logLevel, profile, keepalive = config.keepalive } = request;
     const open = methods.get(method);
     if (open === undefined || router.table.get(id) !== undefined) {
       this.#refuse(request, new ConnectError('BAD_OPTION', open === undefined ? `there is no connection method ${method}` : `the ID ${String(id)} is in use`, { phase: 'transport' }));
@@ -83,13 +86,17 @@ export class Connector {
       router,
       {
         open: defer(() => open({ ...options, title }, firstStage(title, options['nodePath'] as string | undefined), router.broker)),
-        config: { ...config, id, parentIds: [router.id, ...config.parentIds], name, logLevel, profile },
+        config: { ...config, id, parentIds: [router.id, ...config.parentIds], name, logLevel, profile, keepalive },
+        admission: this.#admission,
         core,
         codeCache: () => NO_CACHE,
         eager: method === 'local',
         bootTimeoutMs,
         attach: (stream) => {
           routing.routes.attach(stream, name);
+        },
+        booted: (nodeVersion) => {
+          routing.routes.booted(id, nodeVersion);
         },
       },
       {
