@@ -1,4 +1,4 @@
-import { AsyncSubject, BehaviorSubject, ReplaySubject, Subscription, filter, firstValueFrom, take, tap } from 'rxjs';
+import { AsyncSubject, ReplaySubject, Subscription, filter, firstValueFrom, take, tap } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { CallTarget } from '../core/call/invoke.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
@@ -76,7 +76,9 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   readonly #scope: ContextScope;
   readonly #connected = new AsyncSubject<this>();
   readonly #closed = new ReplaySubject<Closed>(1);
-  readonly #state = new BehaviorSubject<ConnectionState>({ state: 'connecting', attempt: 0 });
+  /** Keeps the last one also when it is the last of all, which a BehaviorSubject does not. */
+  readonly #states = new ReplaySubject<ConnectionState>(1);
+  #state: ConnectionState = { state: 'connecting', attempt: 0 };
   readonly #rtt = new Rtt();
   /** Calls that wait for the next connection. */
   readonly #parked = new Set<WaitingCall>();
@@ -101,7 +103,8 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     this.via = plan.via;
     this.connected = guarded(this.#connected, report, `subscriber of ${this.name}.connected`);
     this.closed = guarded(this.#closed, report, `subscriber of ${this.name}.closed`);
-    this.connection = guarded(this.#state, report, `subscriber of ${this.name}.connection`);
+    this.connection = guarded(this.#states, report, `subscriber of ${this.name}.connection`);
+    this.#states.next(this.#state);
     this.#connection = this.#connect();
     this.#watch();
   }
@@ -129,7 +132,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
 
   /** What is known of the context at this moment. */
   stats(): ContextStats {
-    const { state } = this.#state.value;
+    const { state } = this.#state;
     return {
       state,
       connectedForMs: this.#isUp() && this.#connectedAt !== undefined ? this.#scope.router.broker.now() - this.#connectedAt : undefined,
@@ -211,7 +214,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   }
 
   #isUp(): boolean {
-    return this.#state.value.state === 'connected' && this.#failure === undefined;
+    return this.#state.state === 'connected' && this.#failure === undefined;
   }
 
   #connect(): Connection {
@@ -229,6 +232,11 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     }, () => this.stopping);
   }
 
+  #tell(state: ConnectionState): void {
+    this.#state = state;
+    this.#states.next(state);
+  }
+
   #watch(): void {
     const { booted, closed } = this.#connection;
     booted.subscribe({
@@ -237,7 +245,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
         this.#connectedAt = this.#scope.router.broker.now();
         this.#connected.next(this);
         this.#connected.complete();
-        this.#state.next({ state: 'connected', attempt: this.#attempt });
+        this.#tell({ state: 'connected', attempt: this.#attempt });
       },
       error: (error: unknown) => {
         if (this.#plan.reconnect === undefined) this.#connected.error(error);
@@ -283,7 +291,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
       return;
     }
     const next = (this.#next = new Subscription());
-    this.#state.next({ state: 'waiting', attempt: this.#attempt, delayMs, closed });
+    this.#tell({ state: 'waiting', attempt: this.#attempt, delayMs, closed });
     if (next.closed) return;
     const afterDelay = (): void => {
       next.add(this.#scope.router.broker.after(delayMs, () => {
@@ -316,7 +324,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   }
 
   #whenUp(go: () => void, over: () => void): Subscription {
-    return this.#state.pipe(filter(({ state }) => state === 'closed' || this.#isUp()), take(1)).subscribe(({ state }) => {
+    return this.#states.pipe(filter(({ state }) => state === 'closed' || this.#isUp()), take(1)).subscribe(({ state }) => {
       if (state === 'closed') over();
       else go();
     });
@@ -336,7 +344,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     const parked = [...this.#parked];
     this.#parked.clear();
     for (const call of parked) this.#enqueue(call);
-    this.#state.next({ state: 'connecting', attempt: this.#attempt });
+    this.#tell({ state: 'connecting', attempt: this.#attempt });
     this.#watch();
   }
 
@@ -348,8 +356,8 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     for (const call of [...this.#parked]) call.fail(failure);
     this.#parked.clear();
     this.#connected.error(closed.reason === 'shutdown' ? new ConnectError('CANCELLED', `the connection of ${this.name} was cancelled by a shutdown`, { phase: 'transport' }) : failure);
-    this.#state.next({ state: 'closed', closed });
-    this.#state.complete();
+    this.#tell({ state: 'closed', closed });
+    this.#states.complete();
     this.#closed.next(closed);
     this.#closed.complete();
   }

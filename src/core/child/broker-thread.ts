@@ -15,7 +15,7 @@ import { encodeFrame } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { HUNG_AFTER_MS, endProcess, shutdownChildren } from '../shutdown.ts';
 import { LOAD_PART, SHUTDOWN } from '../wire/handles.ts';
-import { decodeValue, encodeValue } from '../wire/values.ts';
+import { deadError, decodeValue, encodeValue } from '../wire/values.ts';
 import { BrokerLease } from './broker-lease.ts';
 import { BrokerLink } from './broker-link.ts';
 import type { Part, PartHost } from './part-host.ts';
@@ -81,6 +81,7 @@ export class BrokerThread {
       encodeFrame,
       encodeValue,
       decodeValue,
+      deadError,
     };
     traceTo(config.trace, 'broker');
   }

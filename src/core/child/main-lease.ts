@@ -2,7 +2,7 @@ import type { Broker } from '../broker/broker.ts';
 import type { Stream } from '../routing/stream.ts';
 import { encodeFrame, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
-import { CALL_FUNCTION, LOAD_PART, SHUTDOWN } from '../wire/handles.ts';
+import { CALL_FUNCTION, LOAD_PART, PING, SHUTDOWN } from '../wire/handles.ts';
 import type { MainLink } from './main-link.ts';
 import { Reader } from './shared-state.ts';
 import type { SharedState } from './shared-state.ts';
@@ -16,8 +16,8 @@ const BULK_BYTES: number = 256 * 1024;
 
 const NOTHING = new Uint8Array(0);
 
-/** What the broker thread must see although we may hang. */
-const forBroker = ({ handle }: Message): boolean => handle === SHUTDOWN || handle === LOAD_PART;
+/** What the broker thread must see although we may hang. A question for a sign of life only if it is not the first. */
+const forBroker = ({ handle }: Message, index: number): boolean => handle === SHUTDOWN || handle === LOAD_PART || (handle === PING && index > 0);
 
 /** What the main thread's reading depends on. */
 export interface MainLeaseScope {
