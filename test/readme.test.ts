@@ -1,24 +1,15 @@
-import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, mkdirSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
+import { Page } from './support/page-examples.ts';
 import { watchForLeaks } from './support/tree.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const readme = readFileSync(join(root, 'README.md'), 'utf8');
+const page = new Page('README.md');
+const readme = page.text;
 
-/** The fenced blocks between a comment and the next one. */
-function blocks(comment: string): string[] {
-  const at = readme.indexOf(`<!-- ${comment} -->`);
-  if (at < 0) return [];
-  const end = readme.indexOf('<!--', at + 4);
-  return [...readme.slice(at, end < 0 ? undefined : end).matchAll(/```\w+\n([^]*?)```/g)].map(([, text]) => text ?? '');
-}
-
-const names = [...readme.matchAll(/<!-- example: (\w+) -->/g)].map(([, name]) => name ?? '');
+const names = page.examples;
 
 // The package as a user gets it: these run against dist, which `npm test` has built.
 describe('the README', () => {
@@ -29,24 +20,8 @@ describe('the README', () => {
   });
 
   it.each(names)('shows what its example "%s" prints', async (name) => {
-    const directory = mkdtempSync(join(tmpdir(), 'tendril-readme-'));
-    try {
-      mkdirSync(join(directory, 'node_modules'));
-      symlinkSync(root, join(directory, 'node_modules/tendril'));
-      symlinkSync(join(root, 'node_modules/rxjs'), join(directory, 'node_modules/rxjs'));
-      let main = '';
-      for (const block of blocks(`example: ${name}`)) {
-        const file = /^\/\/ ([\w-]+\.mjs)/.exec(block)?.[1];
-        if (file === undefined) continue;
-        writeFileSync(join(directory, file), block);
-        main = file;
-      }
-      const { stdout } = await promisify(execFile)(process.execPath, [main], { cwd: directory });
-      const [expected] = blocks(`output: ${name}`);
-      expect(stdout).toBe(expected?.replace('on Node 20', `on Node ${process.versions.node.split('.')[0] ?? ''}`));
-    } finally {
-      rmSync(directory, { recursive: true });
-    }
+    const expected = page.expected(name)?.replace('on Node 20', `on Node ${process.versions.node.split('.')[0] ?? ''}`);
+    expect(await page.run(name)).toBe(expected);
   });
 
   it('begins with the two commands, which exist', () => {

@@ -1,5 +1,7 @@
 // Tendril, from ../dist: a master in this process, children as they are asked for.
 import os from 'node:os';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { firstValueFrom } from 'rxjs';
 import { Master } from '../../dist/index.js';
 import { add, hang, sink, source } from '../tasks.js';
@@ -14,6 +16,17 @@ async function warm() {
   worker ??= master.local({ name: 'worker' });
   await firstValueFrom(worker.call(add, 1, 2));
   return worker;
+}
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc');
+
+/** Bytes of resident memory, without garbage. */
+async function resident() {
+  await pause(300);
+  collect();
+  await pause(50);
+  return process.memoryUsage.rss();
 }
 
 const raise = (error) => { throw error; };
@@ -96,6 +109,29 @@ await serve(
     async endChildren() {
       worker = undefined;
       await Promise.all(master.contexts.map((context) => context.shutdown()));
+    },
+
+    /** Milliseconds until `count` children are connected that are made at once. */
+    async connectMany({ count, maxHandshakes }) {
+      const fleet = new Master({ logger: false, ...(maxHandshakes && { maxHandshakes }) });
+      const begun = microseconds();
+      await Promise.all(Array.from({ length: count }, () => firstValueFrom(fleet.local().connected)));
+      const ms = (microseconds() - begun) / 1000;
+      await fleet.shutdown();
+      return ms;
+    },
+
+    /** KiB of resident memory that each of `count` idle children takes here. */
+    async residentPerChild({ count }) {
+      const fleet = new Master({ logger: false });
+      const connect = (some) => Promise.all(Array.from({ length: some }, () => firstValueFrom(fleet.local().connected)));
+      // What is loaded and compiled once is not what a child costs.
+      await connect(10);
+      const before = await resident();
+      await connect(count);
+      const after = await resident();
+      await fleet.shutdown();
+      return (after - before) / count / 1024;
     },
 
     /** Milliseconds from SHUTDOWN until a child is dead whose main thread hangs. */

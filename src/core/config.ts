@@ -9,6 +9,14 @@ export const LOG_LEVELS = { error: 0, warn: 1, info: 2, http: 3, verbose: 4, deb
 /** A log level of winston's npm set. */
 export type LogLevel = keyof typeof LOG_LEVELS;
 
+/** How the two ends of a connection notice that it is dead although nothing says so. */
+export interface Keepalive {
+  /** Milliseconds without traffic after which the parent asks the child for a sign of life. */
+  readonly intervalMs: number;
+  /** Questions that may stay unanswered. One interval after the last of them the connection is lost, for both ends. */
+  readonly countMax: number;
+}
+
 /**
  * What a parent tells a new child, as the data of the first frame of their stream (destination: the child's ID,
  * handle 0). It travels apart from the core, so that the core is compressed once for all children.
@@ -29,6 +37,10 @@ export interface ChildConfig {
   readonly profile: boolean;
   /** Whether nothing passes between the children of this context, should it get some. */
   readonly unidirectional: boolean;
+  /** How the end of the parent is noticed where nothing tells of it; also for children of this context. */
+  readonly keepalive: Keepalive | false;
+  /** How many children this context boots at a time. */
+  readonly maxHandshakes: number;
   /** Which modules may come here. */
   readonly modules: ModulePolicyConfig;
 }

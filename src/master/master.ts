@@ -3,13 +3,12 @@ import { NodeBroker } from '../core/broker/node-broker.ts';
 import type { Broker } from '../core/broker/broker.ts';
 import { DEFAULT_READ_BUFFER_SIZE } from '../core/broker/broker.ts';
 import { LOG_LEVELS } from '../core/config.ts';
-import type { ChildConfig, LogLevel, TraceLevel } from '../core/config.ts';
+import type { ChildConfig, Keepalive, LogLevel, TraceLevel } from '../core/config.ts';
 import { Context, createReviver } from '../core/context.ts';
 import type { ContextScope } from '../core/context.ts';
 import { DecodeError, ShutdownError, UsageError, isError } from '../core/errors.ts';
 import type { LogContent } from '../core/log/forwarder.ts';
 import { anyContext } from '../core/mailbox/policy.ts';
-import { Router } from '../core/routing/router.ts';
 import { DEFAULT_GRACE_MS } from '../core/shutdown.ts';
 import { traceTo } from '../core/log/trace.ts';
 import { DEFAULT_MAX_MESSAGE_SIZE, IS_DEAD } from '../core/wire/frame.ts';
@@ -20,8 +19,10 @@ import { attemptsOf } from '../parent/bootstrap/ladder.ts';
 import type { RuntimeOption } from '../parent/bootstrap/ladder.ts';
 import { codeCache, compressedCore } from '../parent/bootstrap/payload.ts';
 import type { ConnectedContext } from '../parent/connected-context.ts';
+import { Admission, DEFAULT_MAX_HANDSHAKES } from '../parent/connection/admission.ts';
 import type { Connection, ConnectionListener } from '../parent/connection/connection.ts';
 import { DirectConnection } from '../parent/connection/direct-connection.ts';
+import { DEFAULT_KEEPALIVE, checkKeepalive } from '../parent/connection/keepalive.ts';
 import { METHODS, methodOf } from '../parent/connection/methods.ts';
 import type { Method } from '../parent/connection/methods.ts';
 import { defaultName, runsThisNode } from '../parent/connection/naming.ts';
@@ -31,17 +32,18 @@ import type { NodeOptions } from '../parent/connection-methods.ts';
 import { ContextFactory } from '../parent/context-factory.ts';
 import type { ContextSpec } from '../parent/context-factory.ts';
 import type { ContextOptions } from '../parent/context-options.ts';
+import type { ModuleStats } from '../parent/context-stats.ts';
 import { ChildRouting } from '../parent/routing/child-routing.ts';
 import { unidirectional } from '../parent/routing/edge-policy.ts';
 import type { EdgePolicy } from '../parent/routing/edge-policy.ts';
 import { MAX_ID } from '../parent/routing/id-pool.ts';
+import { ParentRouter } from '../parent/routing/parent-router.ts';
 import type { Quotas } from '../parent/routing/quotas.ts';
 import { forward } from '../parent/via/connector.ts';
 import { Parenthood } from '../parent/via/parenthood.ts';
 import { PartLedger } from '../parent/via/part-ledger.ts';
 import { LogSink } from './log-sink.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
-import type { ModuleStats } from './modules/client.ts';
 import { callersOf, findFunction } from './modules/function-finder.ts';
 import { policyConfig } from './modules/options.ts';
 import type { ModuleOptions } from './modules/options.ts';
@@ -78,6 +80,14 @@ export interface MasterOptions {
   readonly edgePolicy?: EdgePolicy;
   /** What a direct child may ask of this master, with all that is behind it. Defaults, which hold further down: docs/limits.md. */
   readonly quotas?: Partial<Quotas>;
+  /**
+   * How connections are watched, here and in all children: when nothing has passed for an interval, the parent asks for a
+   * sign of life. After `countMax` of them without an answer the connection is lost, and the child, which has heard nothing
+   * either, ends itself. False: not at all. Default `{ intervalMs: 30000, countMax: 10 }`.
+   */
+  readonly keepalive?: Keepalive | false;
+  /** How many children a context boots at a time, here and in all children; the others wait in their order. Default 10. */
+  readonly maxHandshakes?: number;
   /** Time and IO. Default: the real ones. */
   readonly broker?: Broker;
 }
@@ -90,7 +100,8 @@ const ALL_METHODS: ReadonlyMap<string, Method> = new Map([...METHODS, ['ssh', me
 /** The root of a tree: makes contexts, takes their logs, sends them modules. */
 export class Master extends ConnectionMethods implements AsyncDisposable {
   readonly broker: Broker;
-  readonly router: Router;
+  /** Moves messages; tells which contexts there are (`contexts`), and what their streams carry (`stats()`). */
+  readonly router: ParentRouter;
   /** This process as a context: `self.handle(n)` gives what arrives on a handle from anyone admitted. */
   readonly self: Context;
   /** Log records of the whole tree that pass the level. Hot. */
@@ -102,6 +113,9 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
   readonly #sink: LogSink;
   /** Sends modules to children: push some ahead with {@link ModuleResponder.forward}, change them, or look at {@link Master.stats}. */
   readonly responder: ModuleResponder;
+  readonly #keepalive: Keepalive | false;
+  readonly #maxHandshakes: number;
+  readonly #admission: Admission;
   readonly #trace: TraceLevel;
   readonly #endTrace: () => void;
   /** A hostile context must not fill the log. */
@@ -112,14 +126,18 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
     super();
     checkOptions(options);
     this.#options = options;
+    this.#keepalive = options.keepalive ?? DEFAULT_KEEPALIVE;
+    this.#maxHandshakes = options.maxHandshakes ?? DEFAULT_MAX_HANDSHAKES;
+    this.#admission = new Admission(this.#maxHandshakes);
     this.#trace = options.trace ?? traceFromEnvironment();
     this.#endTrace = traceTo(this.#trace, 'master');
     this.broker = options.broker ?? new NodeBroker();
-    this.router = new Router(this.broker, { id: 0, parentIds: [], maxMessageSize: options.maxMessageSize ?? DEFAULT_MAX_MESSAGE_SIZE });
+    this.router = new ParentRouter(this.broker, { id: 0, parentIds: [], maxMessageSize: options.maxMessageSize ?? DEFAULT_MAX_MESSAGE_SIZE });
     this.#routing = new ChildRouting(this.router, {
       ids: [[1, MAX_ID + 1]],
       edge: options.edgePolicy ?? (options.unidirectional === true ? unidirectional : undefined),
       quotas: options.quotas,
+      directory: this.router.directory,
       warn: (text) => {
         this.#own('warn', text);
       },
@@ -143,13 +161,22 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
       scope: this.#scope,
       logLevel: this.#sink.level,
       via: undefined,
-      allocateId: () => this.#routing.ids.allocateNow(),
+      allocateId: () => {
+        const id = this.#routing.ids.allocateNow();
+        this.router.count(id);
+        return id;
+      },
       releaseId: (id) => {
+        this.router.uncount(id);
         this.responder.forget(id);
         this.#routing.ids.release(id);
       },
       direct: (spec, listener) => this.#direct(spec, listener),
       route: (id) => this.router.table.get(id),
+      expect: (id, name, viaId) => {
+        this.router.directory.add(id, name, viaId);
+      },
+      stats: (id) => ({ sent: undefined, received: undefined, ...this.router.exchanged(id), modules: this.responder.stats(id) }),
       dropRoute: (id) => {
         this.router.removeRoutes([id], id);
       },
@@ -209,7 +236,7 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
   }
 
   /** A child of this very process. */
-  #direct({ id, name, title, method, options, logLevel, profile, bootTimeoutMs }: ContextSpec, listener: ConnectionListener): Connection {
+  #direct({ id, name, title, method, options, logLevel, profile, bootTimeoutMs, keepalive = this.#keepalive }: ContextSpec, listener: ConnectionListener): Connection {
     const way = ALL_METHODS.get(method);
     if (way === undefined) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `there is no connection method ${method}`);
     const config: ChildConfig = {
@@ -223,6 +250,8 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
       trace: this.#trace,
       profile,
       unidirectional: this.#options.unidirectional ?? false,
+      keepalive,
+      maxHandshakes: this.#maxHandshakes,
       modules: policyConfig(this.#options.modules ?? {}),
     };
     const sameNode = runsThisNode(method, options);
@@ -235,8 +264,12 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
         codeCache: () => (sameNode ? codeCache() : NO_CACHE),
         eager: way.eager,
         bootTimeoutMs,
+        admission: this.#admission,
         attach: (stream) => {
           this.#routing.routes.attach(stream, name);
+        },
+        booted: (nodeVersion) => {
+          this.#routing.routes.booted(id, nodeVersion);
         },
         attempts: attemptsOf({ title, nodePath: options['nodePath'] as NodeOptions['nodePath'], runtime: options['runtime'] as RuntimeOption | undefined, again: way.again({ ...options, title }) }, (stage) => way.open({ ...options, title }, stage, this.broker), this.broker),
       },
@@ -285,7 +318,7 @@ function checkLog(content: unknown): void {
   if (typeof logger !== 'string' || logger.length > 256 || typeof level !== 'string' || !Object.hasOwn(LOG_LEVELS, level) || typeof text !== 'string') throw new DecodeError('a log record has a field of the wrong type');
 }
 
-function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgePolicy, quotas = {} }: MasterOptions): void {
+function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgePolicy, keepalive, maxHandshakes, quotas = {} }: MasterOptions): void {
   const bad = (name: string, rule: string, value: unknown): never => {
     throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option ${name} must be ${rule}, got ${String(value)}`);
   };
@@ -294,6 +327,8 @@ function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgeP
   if (graceMs !== undefined && !(graceMs >= 0 && graceMs <= 3_600_000)) bad('graceMs', 'milliseconds from 0 to 3600000', graceMs);
   if (readBufferSize !== undefined && !(Number.isInteger(readBufferSize) && readBufferSize >= 1024 && readBufferSize <= 16 * 1024 * 1024)) bad('readBufferSize', 'bytes from 1024 to 16777216', readBufferSize);
   if (edgePolicy !== undefined && typeof edgePolicy !== 'function') bad('edgePolicy', 'a function', edgePolicy);
+  checkKeepalive(keepalive);
+  if (maxHandshakes !== undefined && !(Number.isInteger(maxHandshakes) && maxHandshakes >= 1)) bad('maxHandshakes', 'a whole number from 1', maxHandshakes);
   if (quotas.ids !== undefined && !(Number.isInteger(quotas.ids) && quotas.ids >= 0 && quotas.ids <= MAX_ID)) bad('quotas.ids', `a whole number from 0 to ${String(MAX_ID)}`, quotas.ids);
   for (const name of ['idRequests', 'logs'] as const) {
     const rate = quotas[name];

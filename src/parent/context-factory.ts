@@ -1,5 +1,5 @@
 import { hostname, userInfo } from 'node:os';
-import type { LogLevel } from '../core/config.ts';
+import type { Keepalive, LogLevel } from '../core/config.ts';
 import type { Context, ContextScope } from '../core/context.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
 import { IS_DEAD } from '../core/wire/frame.ts';
@@ -10,9 +10,12 @@ import { ConnectedContext } from './connected-context.ts';
 import { ConnectError } from './connection/connect-error.ts';
 import type { Connection, ConnectionListener } from './connection/connection.ts';
 import { runsThisNode } from './connection/naming.ts';
+import { checkKeepalive } from './connection/keepalive.ts';
+import { reconnectFunction } from './connection/reconnect.ts';
 import type { OutputChunk } from './connection/transport.ts';
 import type { ContextOptions } from './context-options.ts';
 import { methodOptions } from './context-options.ts';
+import type { ContextStats } from './context-stats.ts';
 import { ViaConnection } from './via/via-connection.ts';
 import type { ViaPlan } from './via/via-connection.ts';
 import type { ConnectRequest } from './via/protocol.ts';
@@ -30,6 +33,8 @@ export interface ContextSpec {
   readonly logLevel: LogLevel;
   readonly profile: boolean;
   readonly bootTimeoutMs: number;
+  /** Undefined: that of whoever connects it. */
+  readonly keepalive: Keepalive | false | undefined;
 }
 
 /** The process that makes contexts. */
@@ -48,6 +53,10 @@ export interface FactoryScope {
   send(hopId: number, request: ConnectRequest): void;
   /** The stream that leads to a context. */
   route(contextId: number): Stream | undefined;
+  /** A context by way of another begins: it is not announced yet. */
+  expect(id: number, name: string, viaId: number): void;
+  /** What this process knows of a context beside its connection. */
+  stats(id: number): Pick<ContextStats, 'sent' | 'received' | 'modules'>;
   prepare(context: ConnectedContext, ref: FunctionRef): void;
   onOutput(context: { readonly id: number; readonly name: string }, stream: OutputChunk['stream'], line: string): void;
 }
@@ -55,7 +64,8 @@ export interface FactoryScope {
 /** Makes contexts: children of this process, and others by way of contexts. */
 export class ContextFactory {
   readonly #scope: FactoryScope;
-  readonly #contexts = new Map<number, ConnectedContext>();
+  readonly #contexts = new Set<ConnectedContext>();
+  readonly #byId = new Map<number, ConnectedContext>();
 
   constructor(scope: FactoryScope) {
     this.#scope = scope;
@@ -63,19 +73,20 @@ export class ContextFactory {
 
   /** Those that are not closed, in the order of their making. */
   get contexts(): readonly ConnectedContext[] {
-    return [...this.#contexts.values()];
+    return [...this.#contexts];
   }
 
   get(id: number): ConnectedContext | undefined {
-    return this.#contexts.get(id);
+    return this.#byId.get(id);
   }
 
   make(method: string, options: ContextOptions & object, defaultName: string): ConnectedContext {
+    checkKeepalive(options.keepalive);
+    const reconnect = reconnectFunction(options.reconnect);
     const via = options.via ?? this.#scope.via;
-    const id = this.#scope.allocateId();
-    const name = options.name ?? `${options.via === undefined ? '' : `${options.via.name}.`}${defaultName}.${String(id)}`;
-    const spec: ContextSpec = {
-      id,
+    const firstId = this.#scope.allocateId();
+    const name = options.name ?? `${options.via === undefined ? '' : `${options.via.name}.`}${defaultName}.${String(firstId)}`;
+    const spec: Omit<ContextSpec, 'id'> = {
       name,
       title: safeTitle(options.title ?? `tendril:${name} (from ${userName()}@${hostname()}:${String(process.pid)})`),
       method,
@@ -83,31 +94,42 @@ export class ContextFactory {
       logLevel: options.logLevel ?? this.#scope.logLevel,
       profile: options.onProfile !== undefined,
       bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
+      keepalive: options.keepalive,
     };
-    const context: ConnectedContext = new ConnectedContext(this.#scope.scope, {
-      id,
+    const context = new ConnectedContext(this.#scope.scope, {
+      id: firstId,
       name,
       via: options.via,
       sameNode: via === undefined && runsThisNode(method, spec.options),
-      connect: (listener, stopping) => (via === undefined ? this.#scope.direct(spec, listener) : this.#via(spec, via, stopping, listener)),
+      reconnect,
+      allocateId: () => this.#scope.allocateId(),
+      begin: (begun) => {
+        this.#byId.set(begun.id, begun);
+        if (options.onProfile) this.#takeProfile(begun, options.onProfile);
+      },
+      end: (id) => {
+        this.#byId.delete(id);
+        this.#scope.releaseId(id);
+      },
+      connect: ({ id }, listener, stopping) => (via === undefined ? this.#scope.direct({ ...spec, id }, listener) : this.#via({ ...spec, id }, via, stopping, listener)),
       onOutput: (stream, line) => {
-        this.#scope.onOutput({ id, name }, stream, line);
+        this.#scope.onOutput({ id: context.id, name }, stream, line);
       },
       prepare: (prepared, ref) => {
         this.#scope.prepare(prepared, ref);
       },
+      stats: ({ id }) => this.#scope.stats(id),
     });
-    this.#contexts.set(id, context);
-    if (options.onProfile) this.#takeProfile(context, options.onProfile);
+    this.#contexts.add(context);
     context.closed.subscribe(() => {
-      this.#contexts.delete(id);
-      this.#scope.releaseId(id);
+      this.#contexts.delete(context);
     });
     return context;
   }
 
   #via({ options, ...spec }: ContextSpec, via: Context, stopping: () => boolean, listener: ConnectionListener): Connection {
     const { scope } = this.#scope;
+    this.#scope.expect(spec.id, spec.name, via.id);
     const plan: ViaPlan = {
       via,
       request: { ...spec, options, viaId: via.id },

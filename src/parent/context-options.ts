@@ -1,5 +1,6 @@
-import type { LogLevel } from '../core/config.ts';
+import type { Keepalive, LogLevel } from '../core/config.ts';
 import type { Context } from '../core/context.ts';
+import type { Reconnect } from './connection/reconnect.ts';
 
 /** Options of every connection method. */
 export interface ContextOptions {
@@ -21,10 +22,17 @@ export interface ContextOptions {
    * which Chrome's and VS Code's tools open. Profiling begins with the core. Default: none.
    */
   readonly onProfile?: (profile: string) => void;
+  /** How the connection to it is watched, and those to its own children. False: not at all. Default: the master's. */
+  readonly keepalive?: Keepalive | false;
+  /**
+   * Whether to connect again when the connection fails or is lost, and when. Calls that are made meanwhile wait; those
+   * under way fail, and are not repeated. Each connection has a new {@link Context.id}. Default false.
+   */
+  readonly reconnect?: Reconnect;
 }
 
 /** What every context has, whatever the method; the rest of the options is the method's. */
-const COMMON: ReadonlySet<string> = new Set<keyof ContextOptions>(['via', 'name', 'title', 'bootTimeoutMs', 'logLevel', 'onProfile']);
+const COMMON: ReadonlySet<string> = new Set<keyof ContextOptions>(['via', 'name', 'title', 'bootTimeoutMs', 'logLevel', 'onProfile', 'keepalive', 'reconnect']);
 
 /** The options of the method alone, as they travel to the context that connects. */
 export function methodOptions(options: object): Record<string, unknown> {

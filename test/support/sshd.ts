@@ -16,11 +16,13 @@ export interface SshdOptions<Name extends string = string> {
   readonly config?: readonly string[];
   /** Types of host keys. Default ed25519. */
   readonly hostKeyTypes?: readonly ('ed25519' | 'ecdsa' | 'rsa')[];
+  /** Where it runs, when not here. */
+  readonly namespace?: { readonly address: string; readonly prefix: readonly string[] };
 }
 
-/** A real OpenSSH server on 127.0.0.1. */
+/** A real OpenSSH server on 127.0.0.1, or in a namespace. */
 export interface Sshd<Name extends string = string> {
-  readonly host: '127.0.0.1';
+  readonly host: string;
   readonly port: number;
   /** Path of a private key that every account accepts. */
   readonly userKey: string;
@@ -62,14 +64,15 @@ export async function startSshd<Name extends string>(options: SshdOptions<Name>)
     for (const type of types) makeKey(type, join(directory, `host_${type}`));
     const userKey = join(directory, 'user_key');
     makeKey('ed25519', userKey);
-    server = await launch(directory, types, options.config ?? []);
+    const { address = '127.0.0.1', prefix = [] } = options.namespace ?? {};
+    server = await launch(directory, types, options.config ?? [], address, prefix);
     const { port } = server;
-    const line = (type: string): string => `[127.0.0.1]:${String(port)} ${publicFields(join(directory, `host_${type}`))}`;
+    const line = (type: string): string => `[${address}]:${String(port)} ${publicFields(join(directory, `host_${type}`))}`;
     const hostKeyLines = Object.fromEntries(types.map((type) => [type, line(type)]));
     const knownHosts = join(directory, 'known_hosts');
     writeFileSync(knownHosts, `${Object.values(hostKeyLines).join('\n')}\n`);
     const { process: daemon } = server;
-    return { host: '127.0.0.1', port, userKey, knownHosts, hostKeyLines, accounts: made as Record<Name, Account>, directory, processes: () => sessionProcesses(daemon, Object.values(made)), close };
+    return { host: address, port, userKey, knownHosts, hostKeyLines, accounts: made as Record<Name, Account>, directory, processes: () => sessionProcesses(daemon, Object.values(made)), close };
   } catch (error) {
     await close();
     throw error;
@@ -86,15 +89,16 @@ function publicFields(path: string): string {
 }
 
 /** Starts sshd; a port that another process took in between is tried again with another. */
-async function launch(directory: string, types: readonly string[], config: readonly string[]): Promise<{ process: ChildProcess; port: number }> {
+async function launch(directory: string, types: readonly string[], config: readonly string[], address: string, prefix: readonly string[]): Promise<{ process: ChildProcess; port: number }> {
   // sshd will not start without its (empty) privilege separation directory, which an init script makes at boot.
   if (!existsSync('/run/sshd')) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
   let said = '';
   for (let left = 5; left > 0; left--) {
     const port = await freePort();
     const file = join(directory, 'sshd_config');
-    writeFileSync(file, [...config, ...configLines(directory, port, types)].join('\n') + '\n');
-    const daemon = spawn(program('sshd'), ['-D', '-e', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+    writeFileSync(file, [...config, ...configLines(directory, port, types, address)].join('\n') + '\n');
+    const argv = [...prefix, program('sshd'), '-D', '-e', '-f', file];
+    const daemon = spawn(argv[0] ?? '', argv.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
     said = '';
     const up = new Promise<boolean>((resolve) => {
       daemon.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -110,10 +114,10 @@ async function launch(directory: string, types: readonly string[], config: reado
   throw new Error(`sshd does not start: ${said}`);
 }
 
-function configLines(directory: string, port: number, types: readonly string[]): string[] {
+function configLines(directory: string, port: number, types: readonly string[], address: string): string[] {
   return [
     `Port ${String(port)}`,
-    'ListenAddress 127.0.0.1',
+    `ListenAddress ${address}`,
     ...types.map((type) => `HostKey ${join(directory, `host_${type}`)}`),
     'PidFile none',
     'UsePAM no',

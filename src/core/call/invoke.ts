@@ -46,7 +46,8 @@ export function invoke<T>(scope: MailboxScope, spec: CallSpec): Observable<T> {
 
 /** One call under way, at the caller: the handler of its reply handle, and the teardown of its subscription. */
 class Invocation<T> implements Handler, Unsubscribable {
-  readonly respondent: number;
+  /** The context may be another process by the time that the call is sent. */
+  respondent = 0;
   readonly #scope: MailboxScope;
   readonly #spec: CallSpec;
   readonly #subscriber: Subscriber<T>;
@@ -63,7 +64,6 @@ class Invocation<T> implements Handler, Unsubscribable {
     this.#scope = scope;
     this.#spec = spec;
     this.#subscriber = subscriber;
-    this.respondent = spec.target.contextId;
   }
 
   start(): void {
@@ -117,8 +117,9 @@ class Invocation<T> implements Handler, Unsubscribable {
       const request: CallRequest = [chain, ref.module, ref.className, ref.name, args];
       const { data, tail } = encodeEnvelope(request, 4, 'args');
       this.#handle = router.allocateHandle();
+      this.respondent = target.contextId;
       router.addHandler(this.#handle, this);
-      router.send({ dstId: target.contextId, srcId: router.id, handle: CALL_FUNCTION, replyTo: this.#handle, data, ...(tail && { tail }) });
+      router.send({ dstId: this.respondent, srcId: router.id, handle: CALL_FUNCTION, replyTo: this.#handle, data, ...(tail && { tail }) });
     } catch (error) {
       // The other side never hears of this call, so that its chain fails here.
       if (chain !== null) target.chains.set(chain, error as Error);
@@ -180,7 +181,7 @@ class Invocation<T> implements Handler, Unsubscribable {
   #control(control: CallControl): void {
     const { router } = this.#scope;
     const { data } = encodeValue(control);
-    router.send({ dstId: this.#spec.target.contextId, srcId: router.id, handle: CALL_CONTROL, replyTo: 0, data });
+    router.send({ dstId: this.respondent, srcId: router.id, handle: CALL_CONTROL, replyTo: 0, data });
   }
 }
 

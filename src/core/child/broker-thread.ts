@@ -15,13 +15,14 @@ import { encodeFrame } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { HUNG_AFTER_MS, endProcess, shutdownChildren } from '../shutdown.ts';
 import { LOAD_PART, SHUTDOWN } from '../wire/handles.ts';
-import { decodeValue, encodeValue } from '../wire/values.ts';
+import { deadError, decodeValue, encodeValue } from '../wire/values.ts';
 import { BrokerLease } from './broker-lease.ts';
 import { BrokerLink } from './broker-link.ts';
 import type { Part, PartHost } from './part-host.ts';
 import { SharedState } from './shared-state.ts';
 import type { MainControl } from './thread-control.ts';
 import { traceTo } from '../log/trace.ts';
+import { watchParent } from './watch-parent.ts';
 
 /** What the main thread hands to the broker thread. */
 export interface BrokerThreadData {
@@ -51,6 +52,8 @@ export class BrokerThread {
   readonly #host: PartHost;
   /** Chunks of the main thread's that are routed but perhaps not written. */
   #chunks = 0;
+  /** Chunks that this thread has read from the parent. */
+  #heard = 0;
   #ending = false;
 
   constructor(core: Uint8Array, { config, memory, port }: BrokerThreadData) {
@@ -78,6 +81,7 @@ export class BrokerThread {
       encodeFrame,
       encodeValue,
       decodeValue,
+      deadError,
     };
     traceTo(config.trace, 'broker');
   }
@@ -103,7 +107,11 @@ export class BrokerThread {
     this.#router.open(this.#main, fromMain, undefined, (batch) => {
       this.#fromMain(batch);
     });
-    this.#router.open(this.#parent, this.#link);
+    this.#router.open(this.#parent, this.#link, undefined, (batch) => {
+      this.#heard++;
+      this.#router.receive(batch, this.#parent);
+    });
+    watchParent(this.#broker, this.#config.keepalive, () => this.#heard + this.#state.dispatches, () => { this.#shutdown(); });
     this.#lease.start();
   }
 

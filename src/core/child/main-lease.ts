@@ -2,7 +2,7 @@ import type { Broker } from '../broker/broker.ts';
 import type { Stream } from '../routing/stream.ts';
 import { encodeFrame, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
-import { CALL_FUNCTION, LOAD_PART, SHUTDOWN } from '../wire/handles.ts';
+import { CALL_FUNCTION, LOAD_PART, PING, SHUTDOWN } from '../wire/handles.ts';
 import type { MainLink } from './main-link.ts';
 import { Reader } from './shared-state.ts';
 import type { SharedState } from './shared-state.ts';
@@ -16,8 +16,8 @@ const BULK_BYTES: number = 256 * 1024;
 
 const NOTHING = new Uint8Array(0);
 
-/** What the broker thread must see although we may hang. */
-const forBroker = ({ handle }: Message): boolean => handle === SHUTDOWN || handle === LOAD_PART;
+/** What the broker thread must see although we may hang. A question for a sign of life only if it is not the first. */
+const forBroker = ({ handle }: Message, index: number): boolean => handle === SHUTDOWN || handle === LOAD_PART || (handle === PING && index > 0);
 
 /** What the main thread's reading depends on. */
 export interface MainLeaseScope {
@@ -69,6 +69,7 @@ export class MainLease {
   receiveOwn(batch: readonly Message[]): void {
     const { deliver, state, link, broker, stream } = this.#scope;
     const partial = stream.partialBytes > 0;
+    state.countDispatch();
     state.setPartial(partial);
     if (this.#post === undefined || batch.length === 0) {
       deliver(batch);
@@ -79,7 +80,6 @@ export class MainLease {
       return;
     }
     link.stopReading();
-    state.countDispatch();
     if (!state.moveReader(Reader.main, Reader.busy)) link.stolen();
     if (state.asleep) this.#post('wake');
     deliver(batch);

@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs';
 import type { Session } from 'node:inspector';
 import { createRequire } from 'node:module';
 import { MessageChannel, Worker } from 'node:worker_threads';
+import type { Subscription } from 'rxjs';
 import { NodeBroker } from '../broker/node-broker.ts';
 import { PortLink } from '../broker/port-link.ts';
 import { CallTracker } from '../call/current-call.ts';
@@ -21,7 +22,7 @@ import type { ErrorContent } from '../wire/call-error.ts';
 import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { CALL_FUNCTION, LOAD_MODULE, LOAD_PART, LOAD_RESOURCE, PARENTHOOD, PROFILE, SHUTDOWN } from '../wire/handles.ts';
-import { decodeValue, encodeValue } from '../wire/values.ts';
+import { deadError, decodeValue, encodeValue } from '../wire/values.ts';
 import { MainLink } from './main-link.ts';
 import type { BrokerThreadData } from './broker-thread.ts';
 import { MainLease } from './main-lease.ts';
@@ -29,6 +30,7 @@ import type { LeaseControl, MainControl } from './thread-control.ts';
 import { childContexts, childLibrary } from './library.ts';
 import { SharedState } from './shared-state.ts';
 import { traceTo } from '../log/trace.ts';
+import { watchParent } from './watch-parent.ts';
 
 /** Starts the other thread: evaluates the core again there, from the compressed copy that this child was booted with. */
 const WORKER_SOURCE =
@@ -70,6 +72,7 @@ export class MainThread {
   /** What came meanwhile and is none of the importer's business. */
   #held: Message[] = [];
   #shutdownHeld = false;
+  #watch: Subscription | undefined;
   #uncaught: ErrorContent | undefined;
   #ending = false;
 
@@ -100,7 +103,7 @@ export class MainThread {
       },
       library: () => (library ??= childLibrary(contexts, this.#log, this.#tracker)),
       error: (code, message) => new TendrilError(code, message),
-      internals: { scope: contexts.scope, config, Stream, Context, encodeValue, decodeValue },
+      internals: { scope: contexts.scope, config, Stream, Context, encodeValue, decodeValue, deadError },
     });
     this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#importer.resolve(ref), this.#tracker);
     for (const handle of TO_IMPORTER) this.#router.addHandler(handle, { policy: hasParentAuthority, deliver: (message) => { this.#toImporter(message); } });
@@ -142,6 +145,7 @@ export class MainThread {
       this.#shutdown();
     });
     announce();
+    this.#watch = watchParent(this.#broker, this.#config.keepalive, () => this.#state.dispatches, () => { this.#shutdown(); });
     this.#router.open(this.#stream, this.#link, undefined, (batch) => {
       this.#receive(batch);
     });
@@ -160,6 +164,8 @@ export class MainThread {
   }
 
   #startBrokerThread(): void {
+    // It does so from now on.
+    this.#watch?.unsubscribe();
     const { port1, port2 } = new MessageChannel();
     const data: BrokerThreadData = { config: this.#config, memory: this.#state.memory, port: port2 };
     const worker = new Worker(WORKER_SOURCE, { eval: true, execArgv: [], stdout: false, stderr: false, workerData: { core: this.#core, data }, transferList: [port2] });

@@ -3,7 +3,7 @@ import type { ChildConfig } from '../config.ts';
 import type { Router } from '../routing/router.ts';
 import type { Stream } from '../routing/stream.ts';
 import type { encodeFrame } from '../wire/frame.ts';
-import type { decodeValue, encodeValue } from '../wire/values.ts';
+import type { deadError, decodeValue, encodeValue } from '../wire/values.ts';
 
 /**
  * What the core gives to the parts of the library that a context gets once it has children (LOAD_PART): what is in the
@@ -23,6 +23,7 @@ export interface PartHost {
   readonly encodeFrame: typeof encodeFrame;
   readonly encodeValue: typeof encodeValue;
   readonly decodeValue: typeof decodeValue;
+  readonly deadError: typeof deadError;
 }
 
 /** A part: the body of a function of these. `packed` is the part as it came, for children that need it too. */

@@ -81,7 +81,7 @@ export class SharedState {
     return Atomics.compareExchange(this.#words, READER, from, to) === from;
   }
 
-  /** Main thread: user code is about to run for what was read. */
+  /** Main thread: something was read, for which user code may be about to run. */
   countDispatch(): void {
     Atomics.add(this.#words, DISPATCHES, 1);
   }

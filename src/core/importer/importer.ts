@@ -5,7 +5,7 @@ import type { ChildConfig } from '../config.ts';
 import type { Context, ContextScope } from '../context.ts';
 import { TendrilError } from '../errors.ts';
 import { decodeValue } from '../wire/values.ts';
-import type { encodeValue } from '../wire/values.ts';
+import type { deadError, encodeValue } from '../wire/values.ts';
 import type { Stream } from '../routing/stream.ts';
 import type { Message } from '../wire/frame.ts';
 import { LOAD_MODULE } from '../wire/handles.ts';
@@ -19,6 +19,7 @@ export interface Internals {
   readonly Context: typeof Context;
   readonly encodeValue: typeof encodeValue;
   readonly decodeValue: typeof decodeValue;
+  readonly deadError: typeof deadError;
 }
 
 /** What the importer needs of the context that it runs in. */

@@ -9,7 +9,7 @@ import { hasParentAuthority } from '../mailbox/policy.ts';
 import type { Policy } from '../mailbox/policy.ts';
 import { IS_DEAD, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
-import { DEL_ROUTE, FIRST_DYNAMIC_HANDLE } from '../wire/handles.ts';
+import { DEL_ROUTE, FIRST_DYNAMIC_HANDLE, PING } from '../wire/handles.ts';
 import { decide } from './decide.ts';
 import type { DropReason, Gate, StreamStats } from './gate.ts';
 import type { Stream } from './stream.ts';
@@ -270,7 +270,8 @@ export class Router {
     const handler = this.#handlers.get(message.handle);
     if (handler === undefined) {
       const { twin } = this.table;
-      if (twin !== undefined && from !== twin) twin.send(message);
+      // A sign of life is the thread's own, also while the other one hangs.
+      if (twin !== undefined && from !== twin && message.handle !== PING) twin.send(message);
       else this.#reply(message, 'invalid-handle', `invalid handle ${String(message.handle)}`);
       return;
     }

@@ -36,6 +36,12 @@ export const CONNECT = 117;
 /** What a context needs to have children: asked of the parent, and of the other thread of the context; and back. Ours. */
 export const PARENTHOOD = 118;
 
+/**
+ * A sign of life is wanted. Nobody answers this handle, so that the thread that reads from the parent sends the dead message
+ * `invalid-handle`, which is the sign. Ours.
+ */
+export const PING = 119;
+
 /** The numbers that are the library's, now or later. */
 export const FIRST_RESERVED_HANDLE = 100;
 export const LAST_RESERVED_HANDLE = 999;

@@ -1,3 +1,4 @@
+import type { ModuleStats } from '../../parent/context-stats.ts';
 import { firstValueFrom } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
 import type { ModuleRecord, Profile } from '../../core/importer/records.ts';
@@ -17,22 +18,6 @@ const REQUESTS = { burst: 2000, perSecond: 200, queue: 1000 } as const;
 const MAX_READS = 1000;
 /** Bytes that a context may leave unread before the next file is read for it. */
 const MAX_UNREAD: number = 8 * 1024 * 1024;
-
-/** Counts of what a context asked for and got. */
-export interface ModuleStats {
-  /** Requests for modules and files that came from the context. Zero when everything was there before it was wanted. */
-  readonly requests: number;
-  /** Modules that were sent to it. */
-  readonly loads: number;
-  /** Bytes of modules and files that were sent to it, compressed. */
-  readonly bytes: number;
-  /** Bytes of V8's code caches that were sent to it beside those: to local children that run the Node of this process only. */
-  readonly codeCacheBytes: number;
-  /** Batches that another context had needed before, and requests for what it had already. */
-  readonly cacheHits: number;
-  /** Requests whose answer was no. */
-  readonly negatives: number;
-}
 
 /** A direct child, as the responder sees it: what it and those below it have, and what they may therefore see. */
 export class Client {

@@ -18,7 +18,7 @@ import { sendImporter, sendModules, sendValue } from '../../parent/modules/send.
 import { importerCodeCache, importerPart } from './importer-parts.ts';
 import { Client } from './client.ts';
 import { CodeCaches } from './code-caches.ts';
-import type { ModuleStats } from './client.ts';
+import type { ModuleStats } from '../../parent/context-stats.ts';
 import { ModuleGraph } from './module-graph.ts';
 import type { GraphModule, SourceModifier } from './module-graph.ts';
 import type { ModuleOptions } from './options.ts';

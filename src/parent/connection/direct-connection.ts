@@ -11,8 +11,11 @@ import type { Booted } from '../bootstrap/handshake.ts';
 import { lacksNode, lastError } from '../bootstrap/ladder.ts';
 import type { Attempt } from '../bootstrap/ladder.ts';
 import { bootstrapParts } from '../bootstrap/parts.ts';
+import type { Admission } from './admission.ts';
 import { ConnectError } from './connect-error.ts';
 import type { Closed, Connection, ConnectionListener } from './connection.ts';
+import { keepAlive } from './keepalive.ts';
+import { MeteredLink } from './metered-link.ts';
 import type { ExitStatus, OutputChunk, Transport } from './transport.ts';
 
 /** What connecting a child takes. */
@@ -26,8 +29,12 @@ export interface ConnectPlan {
   /** Whether the core is sent without waiting for the first stage to ask. */
   readonly eager: boolean;
   readonly bootTimeoutMs: number;
+  /** Who else is being booted by this process. */
+  readonly admission: Admission;
   /** Routes the ID of the context to its stream, and announces it. */
   attach(stream: Stream): void;
+  /** Makes known that the context is connected. */
+  booted(nodeVersion: string): void;
 }
 
 /** A child of this very process: starts it, boots it, and sees it end. */
@@ -61,9 +68,11 @@ export class DirectConnection implements Connection {
     router.add(this.stream);
   }
 
-  /** Starts the process. */
+  /** Starts the process, when it is its turn. */
   start(): void {
-    this.#start(this.#plan.attempts);
+    this.#connecting.add(this.#plan.admission.enter(() => {
+      this.#start(this.#plan.attempts);
+    }));
   }
 
   shutdown(): void {
@@ -126,8 +135,14 @@ export class DirectConnection implements Connection {
   #open(transport: Transport, { nodeVersion, first }: Booted): void {
     this.#listener.onBooted?.(nodeVersion);
     this.#booted.next(nodeVersion);
-    this.#router.open(this.stream, transport.link, first);
+    this.#plan.booted(nodeVersion);
+    const link = new MeteredLink(transport.link);
+    const { keepalive } = this.#plan.config;
+    if (keepalive) keepAlive(this.#router, this.stream, link, keepalive);
+    this.#router.open(this.stream, link, first);
     this.#booted.complete();
+    // The next one may begin.
+    this.#connecting.unsubscribe();
   }
 
   #watchOutput(transport: Transport): void {

@@ -1,4 +1,5 @@
 import type { Router } from '../../core/routing/router.ts';
+import { ContextDirectory } from './context-directory.ts';
 import type { EdgePolicy } from './edge-policy.ts';
 import { IdBlocks } from './id-blocks.ts';
 import type { IdRange } from './id-pool.ts';
@@ -19,6 +20,8 @@ export interface ChildRoutingOptions {
   readonly quotas?: Partial<Quotas> | undefined;
   /** Default {@link DEFAULT_QUARANTINE_MS}. */
   readonly quarantineMs?: number;
+  /** Where the contexts behind this one are written down. Default: one of its own. */
+  readonly directory?: ContextDirectory | undefined;
   /** Takes a line about an offence of a child, for the log. */
   readonly warn: (text: string) => void;
 }
@@ -29,10 +32,10 @@ export class ChildRouting {
   readonly ids: IdBlocks;
   readonly routes: RouteMonitor;
 
-  constructor(router: Router, { ids, edge, quotas: some, quarantineMs = DEFAULT_QUARANTINE_MS, warn }: ChildRoutingOptions) {
+  constructor(router: Router, { ids, edge, quotas: some, quarantineMs = DEFAULT_QUARANTINE_MS, directory = new ContextDirectory(router.broker.report), warn }: ChildRoutingOptions) {
     const quotas = { ...DEFAULT_QUOTAS, ...some };
     this.traffic = new Traffic(router, { edge, logs: quotas.logs, warn });
     this.ids = new IdBlocks(router, { ...(ids && { ids }), quarantineMs, quotas, traffic: this.traffic });
-    this.routes = new RouteMonitor(router, this.ids, this.traffic);
+    this.routes = new RouteMonitor(router, this.ids, this.traffic, directory);
   }
 }

@@ -6,15 +6,28 @@ import type { Message } from '../../core/wire/frame.ts';
 import { ADD_ROUTE, DEL_ROUTE } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
 import { sendValue } from '../modules/send.ts';
+import type { ContextDirectory } from './context-directory.ts';
 import { goneId, sendDelRoute } from './del-route.ts';
 import type { IdBlocks } from './id-blocks.ts';
 import type { Traffic } from './traffic.ts';
 
 /** Characters of the name of a context that are told to others. */
 const MAX_NAME = 256;
+/** How a version of Node is written. */
+const NODE_VERSION = /^v\d+\.\d+[\w.+-]{0,64}$/;
 
-/** Payload of ADD_ROUTE. */
-export type RouteAnnouncement = readonly [id: number, name: string];
+/**
+ * Payload of ADD_ROUTE: a context begins to connect, or with a version of Node, is connected. `via` is the context that it
+ * is a child of; the sender when it is left out.
+ */
+export type RouteAnnouncement = readonly [id: number, name: string, via?: number, nodeVersion?: string];
+
+/** A context behind this one. */
+interface Known {
+  readonly name: string;
+  readonly via: number;
+  connected: boolean;
+}
 
 /**
  * Keeps the routes of a context with children (Mitogen's RouteMonitor): tells the parent of each context that comes and
@@ -24,29 +37,33 @@ export class RouteMonitor {
   readonly #router: Router;
   readonly #blocks: IdBlocks;
   readonly #traffic: Traffic;
-  readonly #names = new Map<number, string>();
+  readonly #directory: ContextDirectory;
+  readonly #known = new Map<number, Known>();
 
-  constructor(router: Router, blocks: IdBlocks, traffic: Traffic) {
+  constructor(router: Router, blocks: IdBlocks, traffic: Traffic, directory: ContextDirectory) {
     this.#router = router;
     this.#blocks = blocks;
     this.#traffic = traffic;
+    this.#directory = directory;
     router.addHandler(ADD_ROUTE, { policy: isImmediateChild, deliver: (message) => { this.#onAddRoute(message); } });
     // In the place of the core's, which hears its parent only.
     router.removeHandler(DEL_ROUTE);
     router.addHandler(DEL_ROUTE, { policy: (message, scope) => message.srcId === router.id || isImmediateChild(message, scope), deliver: (message) => { this.#onDelRoute(message); } });
     router.events.subscribe((event) => {
-      if (event.type === 'route-removed') this.#names.delete(event.id);
+      if (event.type !== 'route-removed') return;
+      this.#known.delete(event.id);
+      directory.delete(event.id);
     });
   }
 
   /** How many contexts behind this one have a name here. For leak checks. */
   get size(): number {
-    return this.#names.size;
+    return this.#known.size;
   }
 
   /** The name that a context behind this one was announced with. */
   nameOf(id: number): string | undefined {
-    return this.#names.get(id);
+    return this.#known.get(id)?.name;
   }
 
   /**
@@ -55,8 +72,17 @@ export class RouteMonitor {
    */
   attach(stream: Stream, name: string): boolean {
     if (!this.#router.table.add(stream.remoteId, stream)) return false;
-    this.#announce(stream.remoteId, stream, name.slice(0, MAX_NAME));
+    this.#announce(stream.remoteId, stream, name.slice(0, MAX_NAME), this.#router.id);
     return true;
+  }
+
+  /** A context that was announced is connected. Tells that above. */
+  booted(id: number, nodeVersion: string): void {
+    const known = this.#known.get(id);
+    if (known === undefined || known.connected) return;
+    known.connected = true;
+    this.#directory.connected(id, nodeVersion);
+    this.#tellParent([id, known.name, known.via, nodeVersion]);
   }
 
   /** Takes back an ID that was granted for one context, which never came to be. */
@@ -64,11 +90,16 @@ export class RouteMonitor {
     sendDelRoute(this.#router, id);
   }
 
-  #announce(id: number, via: Stream, name: string): void {
-    this.#names.set(id, name);
-    this.#router.emit({ type: 'route-added', id, via: via.remoteId, name });
+  #announce(id: number, stream: Stream, name: string, via: number): void {
+    this.#known.set(id, { name, via, connected: false });
+    this.#directory.add(id, name, via);
+    this.#router.emit({ type: 'route-added', id, via: stream.remoteId, name });
+    this.#tellParent(via === this.#router.id ? [id, name] : [id, name, via]);
+  }
+
+  #tellParent(announcement: RouteAnnouncement): void {
     const { parent } = this.#router.table;
-    if (parent !== undefined) sendValue(this.#router, parent.remoteId, ADD_ROUTE, [id, name] satisfies RouteAnnouncement);
+    if (parent !== undefined) sendValue(this.#router, parent.remoteId, ADD_ROUTE, announcement);
   }
 
   #onAddRoute(message: Message): void {
@@ -80,13 +111,15 @@ export class RouteMonitor {
       this.#refuse(message, 'it is not valid');
       return;
     }
-    const [id, name] = announced;
+    const [id, name, via = message.srcId, nodeVersion = ''] = announced;
     const known = table.get(id);
     if (!this.#blocks.holds(child.remoteId, id)) this.#refuse(message, `${String(id)} was not granted to context ${String(message.srcId)}`);
     else if (known !== undefined && known !== child && !this.#isStandIn(known)) this.#refuse(message, `${String(id)} is reached through context ${String(known.remoteId)}`);
-    else if (!this.#names.has(id)) {
+    else {
       if (known === undefined) table.add(id, child);
-      this.#announce(id, child, name);
+      // It can make wrong trees of what is behind itself, and of nothing else.
+      if (!this.#known.has(id)) this.#announce(id, child, name, table.get(via) === child ? via : message.srcId);
+      if (nodeVersion !== '') this.booted(id, nodeVersion);
     }
   }
 
@@ -120,8 +153,12 @@ export class RouteMonitor {
 function decodeAnnouncement({ data, tail }: Message): RouteAnnouncement | undefined {
   try {
     const value = decodeValue(data, tail);
-    const [id, name] = Array.isArray(value) ? (value as unknown[]) : [];
-    return typeof id === 'number' && typeof name === 'string' && name.length <= MAX_NAME ? [id, name] : undefined;
+    const [id, name, via, nodeVersion] = Array.isArray(value) ? (value as unknown[]) : [];
+    if (typeof id !== 'number' || typeof name !== 'string' || name.length > MAX_NAME) return undefined;
+    if (via === undefined) return [id, name];
+    if (typeof via !== 'number') return undefined;
+    if (nodeVersion === undefined) return [id, name, via];
+    return typeof nodeVersion === 'string' && NODE_VERSION.test(nodeVersion) ? [id, name, via, nodeVersion] : undefined;
   } catch {
     return undefined;
   }

@@ -9,6 +9,7 @@ import { CONNECT } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
 import { attemptsOf } from '../bootstrap/ladder.ts';
 import type { RuntimeOption } from '../bootstrap/ladder.ts';
+import { Admission } from '../connection/admission.ts';
 import { ConnectError } from '../connection/connect-error.ts';
 import { DirectConnection } from '../connection/direct-connection.ts';
 import type { Method } from '../connection/methods.ts';
@@ -40,9 +41,11 @@ export interface ConnectorScope {
 export class Connector {
   readonly #scope: ConnectorScope;
   readonly #connections = new Map<number, DirectConnection>();
+  readonly #admission: Admission;
 
   constructor(scope: ConnectorScope) {
     this.#scope = scope;
+    this.#admission = new Admission(scope.config.maxHandshakes);
     scope.router.addHandler(CONNECT, { policy: hasParentAuthority, deliver: (message) => { this.#onMessage(message); } });
   }
 
@@ -71,7 +74,7 @@ export class Connector {
 
   #connect(request: ConnectRequest): void {
     const { router, config, core, methods, routing, forwarder } = this.#scope;
-    const { id, name, title, method, options, bootTimeoutMs, logLevel, profile } = request;
+    const { id, name, title, method, options, bootTimeoutMs, logLevel, profile, keepalive = config.keepalive } = request;
     const way = methods.get(method);
     if (way === undefined || router.table.get(id) !== undefined) {
       this.#refuse(request, new ConnectError('BAD_OPTION', way === undefined ? `there is no connection method ${method}` : `the ID ${String(id)} is in use`, { phase: 'transport' }));
@@ -84,13 +87,17 @@ export class Connector {
       router,
       {
         attempts: attemptsOf({ title, nodePath: options['nodePath'] as string | undefined, runtime: options['runtime'] as RuntimeOption | undefined, again: way.again({ ...options, title }) }, (stage) => way.open({ ...options, title }, stage, router.broker), router.broker),
-        config: { ...config, id, parentIds: [router.id, ...config.parentIds], name, logLevel, profile },
+        config: { ...config, id, parentIds: [router.id, ...config.parentIds], name, logLevel, profile, keepalive },
+        admission: this.#admission,
         core,
         codeCache: () => NO_CACHE,
         eager: way.eager,
         bootTimeoutMs,
         attach: (stream) => {
           routing.routes.attach(stream, name);
+        },
+        booted: (nodeVersion) => {
+          routing.routes.booted(id, nodeVersion);
         },
       },
       {

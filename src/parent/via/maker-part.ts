@@ -42,6 +42,9 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
       send(CONNECT, ['connect', request], config.id);
     },
     route: () => router.table.parent,
+    // The other thread knows.
+    expect: () => undefined,
+    stats: () => ({ sent: undefined, received: undefined, modules: undefined }),
     prepare: (context, { module }) => {
       if (!module.startsWith('node:')) send(FORWARD_MODULE, [context.id, profileOf(context.nodeVersion), [module]], config.id);
     },

@@ -1,5 +1,5 @@
-import type { LogLevel } from '../../core/config.ts';
-import { ChannelError, DecodeError } from '../../core/errors.ts';
+import type { Keepalive, LogLevel } from '../../core/config.ts';
+import { ChannelError, DecodeError, TendrilError } from '../../core/errors.ts';
 import { printable } from '../connection/classify-exit.ts';
 import { CONNECT_REASONS, ConnectError } from '../connection/connect-error.ts';
 import type { ConnectPhase, ConnectReason } from '../connection/connect-error.ts';
@@ -23,6 +23,7 @@ export interface ConnectRequest {
   /** What the configuration of the new context has from whoever asks, and not from its parent. */
   readonly logLevel: LogLevel;
   readonly profile: boolean;
+  readonly keepalive: Keepalive | false | undefined;
   /** Where reports go. */
   readonly contextId: number;
   readonly handle: number;
@@ -48,9 +49,13 @@ const PHASES: readonly string[] = ['transport', 'authentication', 'command', 'ru
 const REASONS: readonly string[] = ['shutdown', 'failed', 'lost'];
 const STREAMS: readonly string[] = ['stdout', 'stderr', 'stdio'];
 
+/** Stands for the reason where a connection was lost for want of a sign of life. */
+const SILENT = 'SILENT';
+
 /** Makes an error fit for a report. */
 export function reportedError(error: Error | undefined): ReportedError | null {
   if (error === undefined) return null;
+  if (error instanceof TendrilError && error.code === 'ERR_TENDRIL_SILENT') return [SILENT, cut(error.message), '', ''];
   return error instanceof ConnectError ? [error.reason, cut(error.message), error.phase, cut(error.output)] : [null, cut(error.message), '', ''];
 }
 
@@ -67,12 +72,13 @@ export function checkReport(value: unknown): Report {
 /** The error that a report tells of, with the name of the context that has told. */
 export function errorOf([reason, message, phase, output]: ReportedError, via: string): Error {
   const text = `via ${via}: ${message}`;
+  if (reason === SILENT) return new TendrilError('ERR_TENDRIL_SILENT', text);
   return reason === null ? new ChannelError('respondent-gone', text) : new ConnectError(reason as ConnectReason, text, { phase: phase as ConnectPhase, output });
 }
 
 function checkError(value: unknown): ReportedError {
   const [reason, message, phase, output] = Array.isArray(value) ? (value as unknown[]) : [];
-  const known = reason === null || (CONNECT_REASONS.includes(reason as ConnectReason) && PHASES.includes(phase as string));
+  const known = reason === null || reason === SILENT || (CONNECT_REASONS.includes(reason as ConnectReason) && PHASES.includes(phase as string));
   if (!known || typeof message !== 'string' || typeof output !== 'string') throw new DecodeError('a report about a connection has an error of the wrong kind');
   return [reason as string | null, printable(message, MAX_TEXT), phase as string, printable(output)];
 }
