@@ -82,7 +82,7 @@ describe.each(STATES)('a tree of 40 contexts, five deep, with %s', (_state, hung
       const [topPid = 0] = zero.pids;
       await first(zero.low.call(grove.open));
       // From a sibling of the one that is killed, a cousin, and one far below.
-      const visiting = [one.top, two.mid, three.low].map((context) => context.call(grove.visit, zero.low).pipe(shareReplay()));
+      const visiting = [one.top, two.mid, three.low].map((context) => context.call(grove.visit, zero.low).pipe(shareReplay({ bufferSize: 2, refCount: true })));
       const visits = visiting.map((visit) => lastValueFrom(visit.pipe(toArray())));
       expect(await Promise.all(visiting.map((visit) => first(visit)))).toEqual(['sent', 'sent', 'sent']);
       const pending = [zero.top, zero.low].map((context) => failure(context.call(tasks.hang)));
