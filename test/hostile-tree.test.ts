@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import type { ConnectedContext, DropReason } from 'tendril';
 import * as tasks from './fixtures/tasks.ts';
+import type { Observable } from 'rxjs';
 import { DONE, PRELUDE, withProgram } from './support/hostile.ts';
 import { failure, first, watchForLeaks, withTree } from './support/tree.ts';
 import type { Tree } from './support/tree.ts';
@@ -144,6 +145,30 @@ const ATTACKS: readonly (readonly [what: string, source: string, charged: Partia
   ],
 ];
 
+const KILL = `process.kill(process.pid, 'SIGKILL');`;
+/** Marks those who do not answer when they are told to end the context. */
+const MUTE = `/* mute */`;
+const BOOTED = `report(['booted', 'v20.0.0']);`;
+
+/** What a hostile context does when it is asked to make one (`request`), and what becomes of `connected`. */
+const BETRAYALS: readonly (readonly [what: string, source: string, outcome: string])[] = [
+  ['dies when it is asked', KILL, 'ERR_TENDRIL_VIA_LOST'],
+  ['dies when it has said that it is there', `${BOOTED} ${KILL}`, 'connected'],
+  ['dies between its end and that of its process', `${BOOTED} report(['ending', 'lost', null]); ${KILL}`, 'connected'],
+  ['dies when it has failed', `report(['ending', 'failed', ['AUTH_FAILED', 'x', 'authentication', '']]); ${KILL}`, 'ERR_TENDRIL_AUTH_FAILED'],
+  ['says nothing', MUTE, 'ERR_TENDRIL_CANCELLED'],
+  ['says that it is there, and nothing more', BOOTED, 'connected'],
+  ['says that it is there three times', `${BOOTED} report(['booted', 'v21.0.0']); ${BOOTED}`, 'connected'],
+  ['says that it is there after its end', `report(['ending', 'lost', null]); ${BOOTED} report(['closed', null]); ${BOOTED}`, 'ERR_TENDRIL_CONNECT_EOF'],
+  ['says that its process has ended before it has', `report(['closed', null]); ${BOOTED} report(['closed', { code: 0, signal: null }]); report(['ending', 'lost', null]);`, 'connected'],
+  ['takes its route back without an end, and does not end it', `${MUTE} ${BOOTED} send(HOST, 104, Buffer.from([id >> 8, id & 255]));`, 'connected'],
+  ['announces it again and again', `for (let round = 0; round < 1000; round++) send(HOST, 103, cbor([id, 'again ' + round])); ${BOOTED} for (let round = 0; round < 1000; round++) send(HOST, 103, cbor([id, 'again ' + round]));`, 'connected'],
+  ['lets it speak about its own connection', `for (const content of [['booted', 'v1.0.0'], ['ending', 'failed', null], ['closed', null]]) raw(frame(0, id, request.handle, 0, cbor(content)));`, 'ERR_TENDRIL_CANCELLED'],
+  ['sends reports that are not valid', `for (const content of [[], null, 'x', 5, ['booted'], ['booted', 5], ['booted', 'x\\x1b[31m'], ['booted', 'v20.0' + '0'.repeat(100)], ['output', 'x', 'y'], ['output', 'stdout', 5], ['ending', 'x', null], ['ending', 'failed', 5], ['ending', 'failed', ['NO_SUCH', 'x', 'transport', '']], ['ending', 'failed', ['AUTH_FAILED', 'x', 'x', '']], ['ending', 'failed', [null, 5, '', '']], ['closed', 5], ['closed', { code: 'x', signal: null }], ['closed', { code: 0, signal: 'rm -rf' }], ['end', id], ['__proto__', {}]]) for (let round = 0; round < 200; round++) report(content); send(0, request.handle, hex('ff')); ${BOOTED}`, 'connected'],
+  ['sends output of 10 MB, with control characters', `const long = '\\x1b[31m\\n'.repeat(1e6); for (const stream of ['stdout', 'stderr', 'stdio']) report(['output', stream, long]); ${BOOTED} report(['ending', 'lost', [null, long, '', long]]); report(['closed', null]); report(['output', 'stdout', 'late']);`, 'connected'],
+  ['sends a dead message in place of a report', `send(0, request.handle, Buffer.from('error: ' + 'x'.repeat(1e6)), 999); ${BOOTED}`, 'ERR_TENDRIL_VIA_LOST'],
+];
+
 describe.each([['the master'], ['an intermediate']] as const)('a hostile child of %s', (below) => {
   watchForLeaks();
 
@@ -183,5 +208,44 @@ describe.each([['the master'], ['an intermediate']] as const)('a hostile child o
     besieged(below, `calls = () => { over(); setImmediate(() => { ${source} }); };`, async ({ hostile }) => {
       expect(await first(hostile.closed)).toMatchObject({ reason: 'lost' });
       expect(await failure(hostile.call(tasks.add, 1, 2))).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL' });
+    }));
+
+  it.each(BETRAYALS)('by way of which a context is made, and that %s, is taken no further than that context', (_what, source, outcome) =>
+    besieged(below, `others = ({ handle, payload }) => {
+      if (handle !== 117) return;
+      const [kind, value] = codec.decode(payload);
+      if (kind === 'connect') request = value;
+      const { id } = request;
+      const report = (content) => send(0, request.handle, cbor(content));
+      if (kind === 'connect') { ${source}\nlog('betrayed'); }
+      // Whoever is told to end it says so, lest the test takes long.
+      else if (${String(!source.includes(MUTE))}) { report(['ending', 'shutdown', null]); report(['closed', null]); }
+    };
+    let request;
+    calls = over;`, async ({ master, hostile, records, logged }) => {
+      const before = master.router.handleCount;
+      const inner = master.local({ name: 'inner', via: hostile });
+      const heard: string[] = [];
+      const listen = (what: string, source$: Observable<unknown>): void => {
+        source$.subscribe({ next: () => heard.push(`${what}: a value`), error: ({ code }: { code: string }) => heard.push(`${what}: ${code}`), complete: () => heard.push(`${what}: the end`) });
+      };
+      listen('connected', inner.connected);
+      listen('closed', inner.closed);
+      listen('call', inner.call(tasks.add, 1, 2));
+      listen('mailbox', inner.handle(5001));
+      if (source.includes('SIGKILL')) await first(inner.closed);
+      else await logged(({ message }) => message === 'betrayed');
+      await inner.shutdown();
+      await first(inner.closed);
+      expect(heard.filter((one) => one.startsWith('connected'))).toEqual(outcome === 'connected' ? ['connected: a value', 'connected: the end'] : [`connected: ${outcome}`]);
+      expect(heard.filter((one) => one.startsWith('closed'))).toEqual(['closed: a value', 'closed: the end']);
+      expect(heard.filter((one) => one.startsWith('call'))).toEqual([expect.stringMatching(/^call: ERR_TENDRIL_/)]);
+      expect(heard.filter((one) => one.startsWith('mailbox'))).toEqual([expect.stringMatching(/^mailbox: (ERR_TENDRIL_CHANNEL|the end)$/)]);
+      expect(master.router.handleCount).toBeLessThanOrEqual(before);
+      expect(master.router.table.get(inner.id)).toBeUndefined();
+      expect(master.contexts).not.toContain(inner);
+      expect(records.filter(({ level }) => level === 'error').length).toBeLessThanOrEqual(1);
+      expect(records.every(({ message }) => message.length <= 70_000)).toBe(true);
+      for (const { error } of [await first(inner.closed)]) expect((error?.message ?? '').length).toBeLessThan(9000);
     }));
 });

@@ -141,6 +141,7 @@ export class Master implements ConnectionMethods, AsyncDisposable {
     this.#factory = new ContextFactory({
       scope: this.#scope,
       logLevel: this.#sink.level,
+      graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
       via: undefined,
       allocateId: () => this.#routing.ids.allocateNow(),
       releaseId: (id) => {
