@@ -98,7 +98,10 @@ export class RouteMonitor {
     }
     if (message.replyTo === IS_DEAD) return;
     const id = goneId(message);
-    const leadsTo = id === undefined || id === srcId ? undefined : this.#router.table.get(id);
+    const known = id === undefined ? undefined : this.#router.table.get(id);
+    // The news of an end may have come another way meanwhile: what led to a context that is lost is taken away with it.
+    if (id !== undefined && known === undefined && this.#blocks.mayBeRouted(id)) return;
+    const leadsTo = id === srcId ? undefined : known;
     const isTheirs = leadsTo !== undefined && (this.#isStandIn(leadsTo) ? this.#blocks.holds(srcId, leadsTo.remoteId) : leadsTo.remoteId === srcId);
     if (id === undefined || !isTheirs) this.#refuse(message, id === undefined ? 'it is not valid' : `${String(id)} does not lie behind context ${String(srcId)}`);
     else this.#router.removeRoutes([id], srcId);

@@ -116,9 +116,9 @@ export class Connector {
 
   #refuse(request: ConnectRequest, error: ConnectError): void {
     this.#report(request, ['ending', 'failed', reportedError(error)]);
-    this.#report(request, ['closed', null]);
     // Those above have noted the way to it.
     this.#scope.routing.routes.withdraw(request.id);
+    this.#report(request, ['closed', null]);
   }
 
   #report({ contextId, handle }: ConnectRequest, report: Report): void {
