@@ -35,6 +35,16 @@ describe('code that runs in a child', () => {
   );
 
   it(
+    'gets parts of the library that no context on the way has used yet',
+    withChild(async (kid, { master }) => {
+      const inner = master.local({ via: kid });
+      const innermost = master.local({ via: inner });
+      // Code in the one on the way has the same, later.
+      for (const context of [innermost, kid, inner]) expect(await first(context.call(family.unreachable))).toBe('ERR_TENDRIL_REFUSED');
+    }),
+  );
+
+  it(
     'ends with its children: in order, and when it is killed',
     withChild(async (kid, { master }) => {
       const other = master.local();

@@ -125,7 +125,8 @@ describe('shutdown', () => {
           hung.call(tasks.spin).subscribe({ error() {} });
           setImmediate(() => { ${end} });
         }));`;
-      const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'ignore' });
+      // Not the default of spawn(): jest gives tests a process.env of their own, and the mark is in that.
+      const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'ignore', env: process.env });
       await once(child, 'exit');
       while (startedProcesses().length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
     },

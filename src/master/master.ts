@@ -160,6 +160,7 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
     this.#factory = new ContextFactory({
       scope: this.#scope,
       logLevel: this.#sink.level,
+      graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
       via: undefined,
       allocateId: () => {
         const id = this.#routing.ids.allocateNow();

@@ -41,6 +41,8 @@ export interface ContextSpec {
 export interface FactoryScope {
   readonly scope: ContextScope;
   readonly logLevel: LogLevel;
+  /** Milliseconds for an orderly end of a context before it is ended by force. */
+  readonly graceMs: number;
   allocateId(): number;
   releaseId(id: number): void;
   /** The context that connects when the options name none; undefined when it is this process. */
@@ -144,6 +146,7 @@ export class ContextFactory {
         this.#scope.dropRoute(spec.id);
       },
       stopping,
+      graceMs: this.#scope.graceMs,
     };
     const connection = new ViaConnection(scope.router, plan, listener);
     connection.start();

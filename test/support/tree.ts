@@ -52,7 +52,7 @@ export function watchForLeaks(): void {
   });
   afterEach(async () => {
     // Sockets that were destroyed are closed in the next turns of the loop.
-    for (let turn = 0; turn < 20 && (openFds() > fds || timers() > before || startedProcesses().length > 0); turn++) await new Promise((resolve) => setTimeout(resolve, 10));
+    for (let turn = 0; turn < 200 && (openFds() > fds || timers() > before || startedProcesses().length > 0); turn++) await new Promise((resolve) => setTimeout(resolve, 10));
     expect(startedProcesses()).toEqual([]);
     expect(openFds()).toBeLessThanOrEqual(fds);
     expect(timers()).toBeLessThanOrEqual(before);

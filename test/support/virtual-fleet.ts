@@ -106,6 +106,7 @@ export class VirtualFleet {
     this.factory = new ContextFactory({
       scope,
       logLevel: 'info',
+      graceMs: 100,
       via: undefined,
       allocateId: () => this.routing.ids.allocateNow(),
       releaseId: (id) => {

@@ -31,7 +31,7 @@ export interface BrokerThreadData {
   readonly port: MessagePort;
 }
 
-/** Drops that are logged; a hostile peer must not fill the log. */
+/** Drops and faults that are logged; a hostile peer must not fill the log. */
 const MAX_LOGGED_DROPS = 20;
 const LOGGED_DROPS_MS = 10_000;
 
@@ -149,7 +149,7 @@ export class BrokerThread {
       if (event.type === 'message-dropped' && !this.#router.gate && limit.admits(this.#broker.now())) log.record('tendril', 'warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
     });
     this.#broker.faults.subscribe(({ error, where }) => {
-      log.record('tendril', 'error', `${where}: ${String(error)}`);
+      if (limit.admits(this.#broker.now())) log.record('tendril', 'error', `${where}: ${String(error)}`);
     });
   }
 

@@ -63,9 +63,13 @@ export class DirectConnection implements Connection {
     plan.attach(this.stream);
     // Before the router hears of it: at an orderly end conversations complete, where the router would fail them.
     this.stream.closed.subscribe((error) => {
-      this.#streamClosed(error);
+      this.#ending(error);
     });
     router.add(this.stream);
+    // Behind it: the routes are taken back before anyone is told that nothing is left.
+    this.stream.closed.subscribe((error) => {
+      this.#ended(error);
+    });
   }
 
   /** Starts the process, when it is its turn. */
@@ -166,12 +170,18 @@ export class DirectConnection implements Connection {
     this.#booted.error(error);
   }
 
-  #streamClosed(error: Error | undefined): void {
+  get #reason(): Closed['reason'] {
+    return this.stream.opened ? (this.#stopping ? 'shutdown' : 'lost') : 'failed';
+  }
+
+  #ending(error: Error | undefined): void {
     this.#failed = true;
     this.#connecting.unsubscribe();
-    const reason = this.stream.opened ? (this.#stopping ? 'shutdown' : 'lost') : 'failed';
-    this.#listener.onEnding(reason, error);
-    const end: Closed = { reason, ...(error && { error }) };
+    this.#listener.onEnding(this.#reason, error);
+  }
+
+  #ended(error: Error | undefined): void {
+    const end: Closed = { reason: this.#reason, ...(error && { error }) };
     if (this.#transport) this.#reap(this.#transport, end);
     else this.#finish(end);
   }
@@ -198,7 +208,10 @@ export class DirectConnection implements Connection {
   }
 
   #finish(end: Closed): void {
-    this.#closed.next(end);
-    this.#closed.complete();
+    // Behind the news that its route is gone, also where its process has ended before.
+    this.#router.broker.defer(() => {
+      this.#closed.next(end);
+      this.#closed.complete();
+    });
   }
 }

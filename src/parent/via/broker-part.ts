@@ -16,11 +16,7 @@ export function start(host: ParentHost, packed: Uint8Array): void {
   if (!keepPart(host, 'parent', packed)) return;
   const { router, config, core } = host;
   const methods = (host.methods = new Map<string, Method>(METHODS));
-  const ledger = new PartLedger(router, (name) => {
-    const part = host.packed?.get(name);
-    if (part === undefined) throw new Error(`the part ${name} has not come here`);
-    return part;
-  });
+  const ledger = new PartLedger(router, (name) => host.packed?.get(name));
   const forwarder = new ModuleForwarder(router, profileOf(process.version));
   const log = new LogForwarder(router, config.parentIds.at(-1) ?? 0, config.logLevel, () => undefined);
   const routing = new ChildRouting(router, {

@@ -117,19 +117,16 @@ export class Connector {
     connection.closed.subscribe(({ exit }) => {
       this.#connections.delete(id);
       routing.ids.release(id);
-      // Behind the news that its route is gone, also where its process has ended before.
-      router.broker.defer(() => {
-        report(['closed', exit ?? null]);
-      });
+      report(['closed', exit ?? null]);
     });
     connection.start();
   }
 
   #refuse(request: ConnectRequest, error: ConnectError): void {
     this.#report(request, ['ending', 'failed', reportedError(error)]);
-    this.#report(request, ['closed', null]);
     // Those above have noted the way to it.
     this.#scope.routing.routes.withdraw(request.id);
+    this.#report(request, ['closed', null]);
   }
 
   #report({ contextId, handle }: ConnectRequest, report: Report): void {

@@ -28,6 +28,7 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
   const factory = new ContextFactory({
     scope,
     logLevel: config.logLevel,
+    graceMs: config.graceMs,
     via: self,
     allocateId,
     // The other thread sees the end itself.

@@ -18,29 +18,50 @@ export class Parenthood {
   readonly #router: Router;
   readonly #ledger: PartLedger;
   readonly #ids: IdBlocks;
+  /** Children that have asked for parts that are not here yet, and all that each has asked for meanwhile. */
+  readonly #waiting = new Map<number, Set<PartName>>();
 
   constructor(router: Router, ledger: PartLedger, ids: IdBlocks) {
     this.#router = router;
     this.#ledger = ledger;
     this.#ids = ids;
     router.addHandler(PARENTHOOD, { policy: isAdjacent, deliver: (message) => { this.#onMessage(message); } });
+    router.events.subscribe((event) => {
+      if (event.type === 'stream-closed') this.#waiting.delete(event.id);
+    });
   }
 
   #onMessage(message: Message): void {
     if (message.replyTo === IS_DEAD) return;
     if (message.srcId === this.#router.parentIds[0]) {
-      // The answer to a question of the other thread's.
+      // The answer to a question of the other thread's, or to one that was asked for children. The parts have come ahead of it.
       this.#router.table.twin?.send(message);
+      for (const [childId, names] of this.#waiting) if (this.#ledger.lacks([...names]).length === 0) this.#give(childId, [...names]);
       return;
     }
     const [kind, names] = checkRequest(decodeValue(message.data, message.tail));
     if (kind === 'id') {
       if (message.srcId === this.#router.id) this.#allocate();
     } else if (message.srcId !== this.#router.id) {
-      this.#ledger.send(message.srcId, names);
-      // Behind them.
-      sendValue(this.#router, message.srcId, PARENTHOOD, ['parts', names]);
+      const lacking = this.#ledger.lacks(names);
+      if (lacking.length === 0) this.#give(message.srcId, names);
+      else this.#fetch(message.srcId, names, lacking);
     }
+  }
+
+  #give(childId: number, names: readonly PartName[]): void {
+    this.#waiting.delete(childId);
+    this.#ledger.send(childId, names);
+    // Behind them.
+    sendValue(this.#router, childId, PARENTHOOD, ['parts', names]);
+  }
+
+  /** What no context on the way has used yet is asked for above. */
+  #fetch(childId: number, names: readonly PartName[], lacking: readonly PartName[]): void {
+    const others = this.#waiting.get(childId);
+    this.#waiting.set(childId, new Set([...(others ?? []), ...names]));
+    // Once, whatever the child does meanwhile; there are two parts, and the first is here.
+    if (others === undefined) sendValue(this.#router, this.#router.parentIds[0] ?? 0, PARENTHOOD, ['parts', lacking]);
   }
 
   #allocate(): void {

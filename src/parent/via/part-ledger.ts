@@ -14,11 +14,11 @@ export function partsOf(method: string): readonly PartName[] {
 /** Sends parts to direct children, each once to each. */
 export class PartLedger {
   readonly #router: Router;
-  readonly #packed: (name: PartName) => Uint8Array;
+  readonly #packed: (name: PartName) => Uint8Array | undefined;
   readonly #sent = new Map<number, Set<PartName>>();
 
-  /** @param packed - a part as it travels */
-  constructor(router: Router, packed: (name: PartName) => Uint8Array) {
+  /** @param packed - a part as it travels; undefined when it has not come here */
+  constructor(router: Router, packed: (name: PartName) => Uint8Array | undefined) {
     this.#router = router;
     this.#packed = packed;
     router.events.subscribe((event) => {
@@ -32,8 +32,15 @@ export class PartLedger {
     if (sent === undefined) this.#sent.set(childId, (sent = new Set()));
     for (const name of names) {
       if (sent.has(name)) continue;
+      const data = this.#packed(name);
+      if (data === undefined) throw new Error(`the part ${name} has not come here`);
       sent.add(name);
-      this.#router.send({ dstId: childId, srcId: this.#router.id, handle: LOAD_PART, replyTo: 0, data: this.#packed(name) });
+      this.#router.send({ dstId: childId, srcId: this.#router.id, handle: LOAD_PART, replyTo: 0, data });
     }
+  }
+
+  /** Those of the parts that have not come here. */
+  lacks(names: readonly PartName[]): readonly PartName[] {
+    return names.filter((name) => this.#packed(name) === undefined);
   }
 }

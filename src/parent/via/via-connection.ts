@@ -1,9 +1,10 @@
-import { AsyncSubject, NEVER, ReplaySubject, of } from 'rxjs';
+import { AsyncSubject, NEVER, ReplaySubject, Subscription, of } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { Link } from '../../core/broker/broker.ts';
 import type { Context } from '../../core/context.ts';
 import type { Router } from '../../core/routing/router.ts';
 import { Stream } from '../../core/routing/stream.ts';
+import { KILL_AFTER_MS } from '../../core/shutdown.ts';
 import { IS_DEAD } from '../../core/wire/frame.ts';
 import type { Message } from '../../core/wire/frame.ts';
 import { CONNECT } from '../../core/wire/handles.ts';
@@ -12,7 +13,10 @@ import { ConnectError } from '../connection/connect-error.ts';
 import type { Closed, Connection, ConnectionListener } from '../connection/connection.ts';
 import type { ExitStatus } from '../connection/transport.ts';
 import { checkReport, errorOf } from './protocol.ts';
-import type { ConnectMessage, ConnectRequest } from './protocol.ts';
+import type { ConnectMessage, ConnectRequest, Report } from './protocol.ts';
+
+/** How long the news of an end may take on its way here, in milliseconds. */
+const ANSWER_MS = 2000;
 
 /** What a connection by way of another context takes. */
 export interface ViaPlan {
@@ -29,6 +33,8 @@ export interface ViaPlan {
   dropRoute(): void;
   /** Whether the context, or one on the way to it, has been told to shut down. */
   stopping(): boolean;
+  /** How long an orderly end may take, in milliseconds. */
+  readonly graceMs: number;
 }
 
 /**
@@ -45,8 +51,11 @@ export class ViaConnection implements Connection {
   readonly #booted = new AsyncSubject<string>();
   readonly #closed = new ReplaySubject<Closed>(1);
   readonly #handle: number;
+  readonly #giveUp = new Subscription();
   #end: Closed | undefined;
   #finished = false;
+  #stopping = false;
+  #hasMisled = false;
 
   constructor(router: Router, plan: ViaPlan, listener: ConnectionListener) {
     this.#router = router;
@@ -70,6 +79,13 @@ export class ViaConnection implements Connection {
   }
 
   shutdown(): void {
+    if (this.#finished || this.#stopping) return;
+    this.#stopping = true;
+    // `via` ends it by force if need be, which takes twice the grace and a second at most. This is for one that does not say so.
+    this.#giveUp.add(this.#router.broker.after(2 * (this.#plan.graceMs + KILL_AFTER_MS) + ANSWER_MS, () => {
+      this.#ending('shutdown', undefined);
+      this.#finish(undefined);
+    }));
     if (this.#end !== undefined) return;
     this.#tell(['end', this.#plan.request.id]);
     if (!this.stream.opened) this.#failed(new ConnectError('CANCELLED', `the connection of ${this.#plan.request.name} was cancelled by a shutdown`, { phase: 'transport' }));
@@ -86,7 +102,8 @@ export class ViaConnection implements Connection {
       this.#lost();
       return;
     }
-    const report = checkReport(decodeValue(message.data, message.tail));
+    const report = this.#decode(message);
+    if (report === undefined) return;
     switch (report[0]) {
       case 'booted':
         this.#open(report[1]);
@@ -102,6 +119,17 @@ export class ViaConnection implements Connection {
       }
       default:
         if (this.#end !== undefined) this.#finish(report[1] ?? undefined);
+    }
+  }
+
+  /** What is not valid is ignored, and told once: it comes from below. */
+  #decode(message: Message): Report | undefined {
+    try {
+      return checkReport(decodeValue(message.data, message.tail));
+    } catch (error) {
+      if (!this.#hasMisled) this.#router.broker.report(error, `report of context ${this.#plan.via.name}`);
+      this.#hasMisled = true;
+      return undefined;
     }
   }
 
@@ -144,6 +172,7 @@ export class ViaConnection implements Connection {
   #finish(exit: ExitStatus | undefined): void {
     if (this.#finished || this.#end === undefined) return;
     this.#finished = true;
+    this.#giveUp.unsubscribe();
     this.#router.removeHandler(this.#handle);
     // A hop on the way may not have lived to say so.
     if (this.#router.table.get(this.#plan.request.id) !== undefined) this.#plan.dropRoute();
