@@ -67,10 +67,14 @@ describe.each(STATES)('a tree of 40 contexts, five deep, with %s', (_state, hung
       process.send(branches.flatMap(({ pids }) => pids));
       setInterval(() => {}, 1000);`;
     const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: process.env });
-    const [pids] = (await once(child, 'message')) as [number[]];
-    expect(pids.every(isAlive)).toBe(true);
     const ended = Promise.all([once(child, 'exit'), once(child, 'disconnect')]);
-    child.kill('SIGKILL');
+    let pids: number[] = [];
+    try {
+      [pids] = (await once(child, 'message')) as [number[]];
+      expect(pids.every(isAlive)).toBe(true);
+    } finally {
+      child.kill('SIGKILL');
+    }
     await ended;
     await gone(pids);
   }, PATIENCE);
