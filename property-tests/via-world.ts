@@ -26,7 +26,7 @@ import { PartLedger } from '../src/parent/via/part-ledger.ts';
 
 export const GRACE_MS = 200;
 export const BOOT_MS = 1000;
-/** Where numbered messages go, down and back up. */
+/** Where numbered messages go, down and back up. Four bytes each, which are no value: what only passes is not decoded. */
 export const NUMBERS = 2000;
 const IDS = 100;
 const MAX_MESSAGE = 1024 * 1024;
