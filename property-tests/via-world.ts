@@ -47,8 +47,10 @@ export interface Temper {
 /** A process with a core, in virtual time: boots as docs/protocol.md says, and has children as a real one has. */
 export class VirtualProcess implements Transport {
   readonly link;
-  readonly output = new Subject<OutputChunk>();
-  readonly exited = new AsyncSubject<ExitStatus>();
+  readonly output: Observable<OutputChunk>;
+  readonly exited: Observable<ExitStatus>;
+  readonly #output = new Subject<OutputChunk>();
+  readonly #exited = new AsyncSubject<ExitStatus>();
   readonly links: VirtualLinks;
   readonly temper: Temper;
   /** Numbers that have come from the root. */
@@ -64,6 +66,8 @@ export class VirtualProcess implements Transport {
     this.#world = world;
     this.links = links;
     this.link = links.left;
+    this.output = this.#output;
+    this.exited = this.#exited;
     this.temper = temper;
     const { broker } = world;
     broker.after(temper.bootMs, () => {
@@ -82,9 +86,9 @@ export class VirtualProcess implements Transport {
     this.router?.close();
     for (const stream of this.router?.streams ?? []) stream.disconnect();
     this.links.right.destroy();
-    this.output.complete();
-    this.exited.next({ code: null, signal });
-    this.exited.complete();
+    this.#output.complete();
+    this.#exited.next({ code: null, signal });
+    this.#exited.complete();
   }
 
   #boot(): void {
@@ -207,7 +211,7 @@ export class World {
         forward(router, ledger, hopId, request);
       },
       direct: ({ id, name, title, logLevel, profile, options, bootTimeoutMs }, listener) => {
-        const config: ChildConfig = { id, parentIds: [0], name, logLevel, profile, maxMessageSize: MAX_MESSAGE, graceMs: GRACE_MS, readBufferSize: 1024, trace: 'off', unidirectional: false, modules: {} };
+        const config: ChildConfig = { id, parentIds: [0], name, logLevel, profile, maxMessageSize: MAX_MESSAGE, graceMs: GRACE_MS, readBufferSize: 1024, trace: 'off', unidirectional: false, modules: { allow: [], deny: [], local: [] } };
         const connection = new DirectConnection(router, { config, core: CORE, codeCache: () => new Uint8Array(0), eager: false, bootTimeoutMs, open: this.open({ ...options, title }, { shellLine: '', argv: [] }, this.broker), attach: (stream) => { routes.attach(stream, name); } }, listener);
         connection.start();
         return connection;
