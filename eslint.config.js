@@ -3,7 +3,7 @@ import rxjsX from 'eslint-plugin-rxjs-x';
 import { defineConfig } from 'eslint/config';
 
 export default defineConfig(
-  { ignores: ['dist', 'dist-examples', 'docs', 'coverage', 'tools', 'benchmarks', 'tmp-*', '*.config.js', '*.cjs', 'test/{fixtures,packages}/**/*.{js,mjs,cjs,mts,cts}', 'test/support/*.{mjs,mts}', 'test/types.check.ts'] },
+  { ignores: ['dist', 'dist-examples', 'docs', 'coverage', 'tools', 'benchmarks', 'tmp-*', '*.config.js', '*.cjs', 'test/{fixtures,packages}/**/*.{js,mjs,cjs,mts,cts}', 'test/types.check.ts'] },
   tseslint.configs.strictTypeChecked,
   tseslint.configs.stylisticTypeChecked,
   rxjsX.configs.strict,

@@ -6,8 +6,8 @@ import type { ConnectedContext } from 'tendril';
 import * as grove from './fixtures/grove.mjs';
 import * as tasks from './fixtures/tasks.ts';
 import { failure, first, startedProcesses, watchForLeaks, withTree } from './support/tree.ts';
-import { plant } from './support/plant.mjs';
-import type { Branch } from './support/plant.mjs';
+import { plant } from './fixtures/plant.mjs';
+import type { Branch } from './fixtures/plant.mjs';
 
 type Four = [Branch, Branch, Branch, Branch];
 
@@ -61,16 +61,20 @@ describe.each(STATES)('a tree of 40 contexts, five deep, with %s', (_state, hung
   it('ends when the master is killed (REFERENCE 257)', async () => {
     const program = `
       import { Master } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)};
-      import { plant } from ${JSON.stringify(new URL('./support/plant.mjs', import.meta.url).href)};
+      import { plant } from ${JSON.stringify(new URL('./fixtures/plant.mjs', import.meta.url).href)};
       const master = new Master({ logger: false, graceMs: 3000 });
       const branches = await plant(master, ${String(hung)});
       process.send(branches.flatMap(({ pids }) => pids));
       setInterval(() => {}, 1000);`;
     const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: process.env });
-    const [pids] = (await once(child, 'message')) as [number[]];
-    expect(pids.every(isAlive)).toBe(true);
     const ended = Promise.all([once(child, 'exit'), once(child, 'disconnect')]);
-    child.kill('SIGKILL');
+    let pids: number[] = [];
+    try {
+      [pids] = (await once(child, 'message')) as [number[]];
+      expect(pids.every(isAlive)).toBe(true);
+    } finally {
+      child.kill('SIGKILL');
+    }
     await ended;
     await gone(pids);
   }, PATIENCE);

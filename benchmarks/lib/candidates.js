@@ -11,6 +11,7 @@ export const FORK = 'fork json';
 export const FORK_ADVANCED = 'fork advanced';
 export const PIPE = 'node pipe';
 export const PIPE_STATIC = 'node pipe, static buffer';
+export const RELAY = 'node relay';
 export const MITOGEN = 'mitogen';
 
 const COMMANDS = {
@@ -19,6 +20,7 @@ const COMMANDS = {
   [FORK_ADVANCED]: [process.execPath, peer('fork.js'), 'advanced'],
   [PIPE]: [process.execPath, peer('pipe.js')],
   [PIPE_STATIC]: [process.execPath, peer('pipe.js'), 'static'],
+  [RELAY]: [process.execPath, peer('relay.js')],
   [MITOGEN]: [PYTHON, peer('mitogen_driver.py')],
 };
 

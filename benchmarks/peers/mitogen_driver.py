@@ -50,6 +50,7 @@ class Driver(object):
         self.router = router
         self.worker = None
         self.spares = []
+        self.chains = {}
         self.file = None
 
     def warm(self):
@@ -60,6 +61,22 @@ class Driver(object):
 
     def roundTrip(self, count):
         context = self.warm()
+        times = []
+        for index in range(count):
+            begun = time.perf_counter()
+            context.call(mitogen_tasks.add, index, 1)
+            times.append(time.perf_counter() - begun)
+        return median(times) * 1e6
+
+    def hops(self, count, depth):
+        """As roundTrip, in a context that is reached by way of depth - 1 others."""
+        if depth not in self.chains:
+            context = None
+            for _ in range(depth):
+                context = self.router.local(python_path=PYTHON, via=context) if context else self.router.local(python_path=PYTHON)
+            context.call(mitogen_tasks.add, 1, 2)
+            self.chains[depth] = context
+        context = self.chains[depth]
         times = []
         for index in range(count):
             begun = time.perf_counter()

@@ -29,6 +29,22 @@ async function resident() {
   return process.memoryUsage.rss();
 }
 
+/** Chains of contexts, each by way of the one before it, by their length; and whether user code spins in the first. */
+const chains = new Map();
+async function chain(depth, spins = false) {
+  const key = `${depth} ${spins}`;
+  let last = chains.get(key);
+  if (last === undefined) {
+    const contexts = [];
+    for (let level = 0; level < depth; level++) contexts.push(master.local(level === 0 ? {} : { via: contexts[level - 1] }));
+    last = contexts.at(-1);
+    await firstValueFrom(last.call(add, 1, 2));
+    if (spins) contexts[0].call(hang).subscribe({ error: () => {} });
+    chains.set(key, last);
+  }
+  return last;
+}
+
 const raise = (error) => { throw error; };
 
 /** Milliseconds from the start of a connection to the first answer of `call`. */
@@ -46,6 +62,21 @@ await serve(
     async roundTrip({ count }) {
       const context = await warm();
       return oneAtATime(count, (index) => firstValueFrom(context.call(add, index, 1)));
+    },
+
+    async hops({ count, depth }) {
+      const context = await chain(depth);
+      return oneAtATime(count, (index) => firstValueFrom(context.call(add, index, 1)));
+    },
+
+    async through({ count, spins }) {
+      const context = await chain(2, spins);
+      return oneAtATime(count, (index) => firstValueFrom(context.call(add, index, 1)));
+    },
+
+    async throughPipelined({ count, depth, spins }) {
+      const context = await chain(2, spins);
+      return pump(count, depth, (index, done) => context.call(add, index, 1).subscribe({ complete: done, error: raise }));
     },
 
     async pipelined({ count, depth }) {
