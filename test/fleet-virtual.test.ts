@@ -152,11 +152,14 @@ describe('the directory', () => {
   it('tells every change in its order, also those that a subscriber causes', () => {
     const directory = new ContextDirectory(() => undefined);
     const counts: number[][] = [[], []];
+    const joinLate = (): void => {
+      directory.changes.subscribe((late) => counts[1]!.push(late.length));
+    };
     directory.changes.subscribe((contexts) => {
       counts[0]!.push(contexts.length);
       if (contexts.length === 1) {
         directory.add(2, 'caused', 0);
-        directory.changes.subscribe((late) => counts[1]!.push(late.length));
+        joinLate();
         directory.add(3, 'caused too', 0);
       }
     });
