@@ -185,9 +185,14 @@ describe('reconnect', () => {
       expect(await pidOf(kid)).not.toBe(before);
       expect(kid.id).not.toBe(id);
       expect(master.contexts).toEqual([kid]);
-      // A mailbox of the new connection works.
-      await first(kid.call(tasks.print));
+      // A mailbox of the new connection works, on the same number, and so do other functions.
+      await first(kid.call(tasks.doubleOn, 5001));
+      const again = kid.handle<number>(5001);
+      const doubled = first(again);
+      again.next(21);
+      expect(await doubled).toBe(42);
       expect(await first(kid.call(os.hostname))).toBe(os.hostname());
+      again.complete();
       expect(kid.stats()).toMatchObject({ connections: 2, state: 'connected' });
       await kid.shutdown();
       expect(await first(kid.closed)).toMatchObject({ reason: 'shutdown' });
