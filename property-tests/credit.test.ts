@@ -112,7 +112,7 @@ describe('a streamed call over virtual links', () => {
       produced++;
       most = Math.max(most, produced - got.length);
     };
-    const target = { contextId: callee.id, name: 'callee', ready: true, chains: new Map(), whenReady: () => undefined, prepare: () => undefined };
+    const target = { contextId: callee.id, name: 'callee', ready: true, calls: 0, chains: new Map(), whenReady: () => undefined, prepare: () => undefined };
     const ends: unknown[] = [];
     invoke<number>(caller.scope, { target, ref: () => ({ module: 'm', className: null, name: 'f' }), args: [], chain: null }).subscribe({
       next: (value) => got.push(value),
@@ -150,7 +150,7 @@ describe('a streamed call over virtual links', () => {
         let unsubscribed = 0;
         const observable = source.pipe(finalize(() => unsubscribed++));
         const dispatcher = new Dispatcher(tree.node(1).scope, () => () => observable, new CallTracker());
-        const target = { contextId: 1, name: 'callee', ready: true, chains: new Map(), whenReady: () => undefined, prepare: () => undefined };
+        const target = { contextId: 1, name: 'callee', ready: true, calls: 0, chains: new Map(), whenReady: () => undefined, prepare: () => undefined };
         const got: number[] = [];
         const subscription = invoke<number>(tree.node(0).scope, { target, ref: () => ({ module: 'm', className: null, name: 'f' }), args: [], chain: null })
           .pipe(take(leaveAfter + 1))

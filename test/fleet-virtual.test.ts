@@ -6,7 +6,10 @@ import { ConnectError } from '../src/parent/connection/connect-error.ts';
 import type { Closed } from '../src/parent/connection/connection.ts';
 import { reconnectFunction } from '../src/parent/connection/reconnect.ts';
 import { IS_DEAD } from '../src/core/wire/frame.ts';
-import { CALL_FUNCTION, PING } from '../src/core/wire/handles.ts';
+import { ADD_ROUTE, CALL_FUNCTION, PING } from '../src/core/wire/handles.ts';
+import { encodeValue } from '../src/core/wire/values.ts';
+import { ContextDirectory } from '../src/parent/routing/context-directory.ts';
+import type { ContextInfo } from '../src/parent/routing/context-directory.ts';
 import { VirtualFleet, refused } from './support/virtual-fleet.ts';
 
 const SECOND = 1000;
@@ -74,6 +77,30 @@ describe('keepalive', () => {
     expect(pings).toBeLessThanOrEqual(11);
   });
 
+  it('has more patience while bytes wait to be sent, and not for ever', () => {
+    const fleet = new VirtualFleet({ keepalive });
+    const context = fleet.make();
+    fleet.broker.advance(SECOND);
+    const [child] = fleet.children;
+    child!.drop();
+    // Ten seconds of a slow link.
+    Object.defineProperty(child!.links.left, 'pendingBytes', { value: 640_000 });
+    fleet.broker.advance(10 * SECOND);
+    expect(context.stats().state).toBe('connected');
+    fleet.broker.advance(7 * SECOND);
+    expect(context.stats().state).toBe('closed');
+  });
+
+  it('lives with a way that is almost as long as its patience', () => {
+    const fleet = new VirtualFleet({ keepalive });
+    const context = fleet.make();
+    fleet.broker.advance(10 * SECOND);
+    fleet.children[0]!.links.latencyMs = 1.4 * SECOND;
+    fleet.broker.advance(60 * SECOND);
+    expect(context.stats().state).toBe('connected');
+    expect(fleet.children[0]!.alive).toBe(true);
+  });
+
   it('is off where it is false', () => {
     const fleet = new VirtualFleet({ keepalive: false });
     const context = fleet.make();
@@ -83,6 +110,61 @@ describe('keepalive', () => {
     expect(context.stats().state).toBe('connected');
     expect(fleet.children[0]!.alive).toBe(true);
     expect(fleet.broker.pending).toBe(0);
+  });
+});
+
+describe('the directory', () => {
+  it('takes from a child what it may say, and no more', () => {
+    const fleet = new VirtualFleet();
+    const kid = fleet.make({ name: 'kid' });
+    const other = fleet.make({ name: 'other' });
+    fleet.broker.run();
+    const seen: (readonly ContextInfo[])[] = [];
+    fleet.router.contexts.subscribe((contexts) => seen.push(contexts));
+    const announce = (...announcement: readonly unknown[]): void => {
+      fleet.children[0]!.router!.send({ dstId: 0, srcId: kid.id, handle: ADD_ROUTE, replyTo: 0, data: encodeValue(announcement).data });
+      fleet.broker.run();
+    };
+    for (const id of [500, 501, 502]) fleet.routing.ids.expect(kid.id, id);
+    announce(500, 'grandchild');
+    announce(501, 'deeper', 500);
+    // It cannot put a context behind another child, nor one that was not granted, nor take a state back.
+    announce(502, 'beside', other.id, 'v24.1.0');
+    announce(503, 'not granted');
+    announce(501, 'deeper', 500, 'v22.0.0');
+    announce(501, 'renamed', 500, 'v23.0.0');
+    announce(501, 'deeper', 500);
+    announce(500, 'grandchild', 'no number');
+    announce(500, 'grandchild', kid.id, 'no version');
+    expect(seen.at(-1)!.map(({ id, name, via, state, nodeVersion }) => [id, name, via, state, nodeVersion])).toEqual([
+      [kid.id, 'kid', 0, 'connected', 'v24.0.0'],
+      [other.id, 'other', 0, 'connected', 'v24.0.0'],
+      [500, 'grandchild', kid.id, 'connecting', ''],
+      [501, 'deeper', 500, 'connected', 'v22.0.0'],
+      [502, 'beside', kid.id, 'connected', 'v24.1.0'],
+    ]);
+    fleet.children[0]!.links.lose();
+    fleet.broker.run();
+    expect(seen.at(-1)!.map(({ name }) => name)).toEqual(['other']);
+    expect(seen).toHaveLength(1 + 3 + 2 + 4);
+  });
+
+  it('tells every change in its order, also those that a subscriber causes', () => {
+    const directory = new ContextDirectory(() => undefined);
+    const counts: number[][] = [[], []];
+    const joinLate = (): void => {
+      directory.changes.subscribe((late) => counts[1]!.push(late.length));
+    };
+    directory.changes.subscribe((contexts) => {
+      counts[0]!.push(contexts.length);
+      if (contexts.length === 1) {
+        directory.add(2, 'caused', 0);
+        joinLate();
+        directory.add(3, 'caused too', 0);
+      }
+    });
+    directory.add(1, 'first', 0);
+    expect(counts).toEqual([[0, 1, 2, 3], [2, 3]]);
   });
 });
 

@@ -1,8 +1,8 @@
 import os from 'node:os';
 import { describe, expect, it } from '@jest/globals';
 import { filter, map, take, toArray } from 'rxjs';
-import { UsageError } from 'tendril';
-import type { ConnectedContext, ContextInfo, Master } from 'tendril';
+import { Master, UsageError } from 'tendril';
+import type { ConnectedContext, ContextInfo } from 'tendril';
 import * as family from './fixtures/family.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { failure, first, watchForLeaks, withChild, withTree } from './support/tree.ts';
@@ -158,13 +158,14 @@ describe('keepalive', () => {
       await first(bastion.ping());
     }));
 
-  it('refuses options that cannot work', () => {
-    void withTree({}, ({ master }) => {
+  it('and the other options of fleets refuse what cannot work', () =>
+    withTree({}, ({ master }) => {
       expect(() => master.local({ keepalive: { intervalMs: 0, countMax: 1 } })).toThrow(UsageError);
       expect(() => master.local({ reconnect: { factor: 0 } })).toThrow(UsageError);
+      for (const options of [{ maxHandshakes: 0 }, { maxHandshakes: 1.5 }, { keepalive: { intervalMs: 1000, countMax: 0 } }]) expect(() => new Master(options)).toThrow(UsageError);
+      expect(master.contexts).toEqual([]);
       return Promise.resolve();
-    });
-  });
+    }));
 });
 
 describe('reconnect', () => {
@@ -184,9 +185,14 @@ describe('reconnect', () => {
       expect(await pidOf(kid)).not.toBe(before);
       expect(kid.id).not.toBe(id);
       expect(master.contexts).toEqual([kid]);
-      // A mailbox of the new connection works.
-      await first(kid.call(tasks.print));
+      // A mailbox of the new connection works, on the same number, and so do other functions.
+      await first(kid.call(tasks.doubleOn, 5001));
+      const again = kid.handle<number>(5001);
+      const doubled = first(again);
+      again.next(21);
+      expect(await doubled).toBe(42);
       expect(await first(kid.call(os.hostname))).toBe(os.hostname());
+      again.complete();
       expect(kid.stats()).toMatchObject({ connections: 2, state: 'connected' });
       await kid.shutdown();
       expect(await first(kid.closed)).toMatchObject({ reason: 'shutdown' });

@@ -300,7 +300,7 @@ describe('messages over the limit', () => {
 describe('a call', () => {
   it('fails at once, and for good, when it is made after the shutdown of its context', () => {
     const tree = family();
-    const target = { contextId: 1, name: 'one', ready: true, chains: new Map(), whenReady: () => undefined, prepare: () => undefined };
+    const target = { contextId: 1, name: 'one', ready: true, calls: 0, chains: new Map(), whenReady: () => undefined, prepare: () => undefined };
     const errors: unknown[] = [];
     const call = invoke(tree.node(0).scope, { target, ref: () => ({ module: 'm', className: null, name: 'f' }), args: [], chain: null });
     call.subscribe({ error: (error) => errors.push(error) });

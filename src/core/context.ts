@@ -129,6 +129,7 @@ export class Context implements Callable, Wired {
       contextId: this.id,
       name: this.name,
       ready: true,
+      calls: 0,
       chains: this.failedChains,
       whenReady: (go) => {
         go();
@@ -155,15 +156,14 @@ export class Context implements Callable, Wired {
 
   #call<T>(fn: RemoteFunction, args: readonly unknown[], options: CallOptions): Observable<T> {
     const callers = this.#scope.callers?.(fn);
-    return this.invoke(() => this.#scope.find(fn, callers), args, options);
+    return this.#invoke(() => this.#scope.find(fn, callers), args, options);
   }
 
   #module<T>(module: URL | string, options: CallOptions): RemoteModule<T> {
-    return this.#scope.open(module, (ref, args) => this.invoke(() => ref, args, options)) as RemoteModule<T>;
+    return this.#scope.open(module, (ref, args) => this.#invoke(() => ref, args, options)) as RemoteModule<T>;
   }
 
-  /** Every call of this context. @internal */
-  protected invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, signal }: CallOptions): Observable<T> {
+  #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, signal }: CallOptions): Observable<T> {
     this.#target ??= this.target();
     return invoke<T>(this.#scope, { target: this.#target, ref, args, chain: chain ?? null, signal });
   }

@@ -3,7 +3,7 @@ import type { Observable } from 'rxjs';
 import type { CallTarget } from '../core/call/invoke.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
 import { Context } from '../core/context.ts';
-import type { CallOptions, ContextScope } from '../core/context.ts';
+import type { ContextScope } from '../core/context.ts';
 import { ChannelError, ShutdownError } from '../core/errors.ts';
 import { guarded } from '../core/mailbox/guarded-observable.ts';
 import type { Mailbox, MailboxOptions } from '../core/mailbox/mailbox.ts';
@@ -92,7 +92,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   #attempt = 0;
   #connections = 0;
   #connectedAt: number | undefined;
-  #calls = 0;
+  #callTarget: CallTarget | undefined;
   #stopping = false;
   /** Why the present connection is over. */
   #failure: Error | undefined;
@@ -142,7 +142,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
       state,
       connectedForMs: this.#isUp() && this.#connectedAt !== undefined ? this.#scope.router.broker.now() - this.#connectedAt : undefined,
       connections: this.#connections,
-      calls: this.#calls,
+      calls: this.target().calls,
       pendingBytes: this.pendingBytes,
       rtt: this.#rtt.stats,
       ...this.#plan.stats(this),
@@ -177,22 +177,11 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   }
 
   /** @internal */
-  protected override invoke<T>(ref: () => FunctionRef, args: readonly unknown[], options: CallOptions): Observable<T> {
-    return super.invoke<T>(ref, args, options).pipe(tap({
-      subscribe: () => {
-        this.#calls++;
-      },
-      finalize: () => {
-        this.#calls--;
-      },
-    }));
-  }
-
-  /** @internal */
   protected override target(): CallTarget {
     const id = (): number => this.id;
     const ready = (): boolean => this.#isReady();
-    return {
+    return (this.#callTarget ??= {
+      calls: 0,
       get ready() {
         return ready();
       },
@@ -211,7 +200,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
       prepare: (ref) => {
         this.#plan.prepare(this, ref);
       },
-    };
+    });
   }
 
   #isReady(): boolean {

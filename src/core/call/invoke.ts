@@ -18,6 +18,8 @@ export interface CallTarget {
   readonly name: string;
   /** Whether messages can be sent now. */
   readonly ready: boolean;
+  /** How many calls are subscribed to and not settled. */
+  calls: number;
   /** Runs `go` as soon as the context can take messages, or `fail` when it never will. The result withdraws both. */
   whenReady(go: () => void, fail: (error: Error) => void): (() => void) | undefined;
   /** Chains that have failed on this side, by their names. */
@@ -68,6 +70,7 @@ class Invocation<T> implements Handler, Unsubscribable {
 
   start(): void {
     const { signal, target } = this.#spec;
+    target.calls++;
     if (signal) {
       if (signal.aborted) {
         this.#subscriber.error(signal.reason);
@@ -90,6 +93,7 @@ class Invocation<T> implements Handler, Unsubscribable {
   }
 
   unsubscribe(): void {
+    this.#spec.target.calls--;
     this.#withdraw?.();
     this.#spec.signal?.removeEventListener('abort', this.#onAbort);
     if (this.#handle === 0) return;
