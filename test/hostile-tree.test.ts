@@ -107,7 +107,7 @@ const ATTACKS: readonly (readonly [what: string, source: string, charged: Partia
   [
     'takes back contexts: others, ancestors, itself, and nonsense',
     `for (const id of ['0000', '0001', '0002', '0003', '0004', '0005', 'ffff', '', '00', '000001', '00'.repeat(100000)]) for (const dst of [0, HOST, COUSIN, SIBLING]) { send(dst, 104, hex(id)); send(dst, 104, hex(id), 0x20000000); send(dst, 104, hex(id), 999); }`,
-    { 'bad-route': 20 },
+    { 'bad-route': 16 },
   ],
   [
     'asks for all IDs that there are',
