@@ -17,6 +17,8 @@ import { DEFAULT_MAX_MESSAGE_SIZE, IS_DEAD } from '../core/wire/frame.ts';
 import type { Message } from '../core/wire/frame.ts';
 import { FORWARD_LOG } from '../core/wire/handles.ts';
 import { decodeValue } from '../core/wire/values.ts';
+import type { ListenOptions, Listener, Listening } from '../parent/attach/listening.ts';
+import { openListener } from '../parent/attach/socket-listener.ts';
 import { firstStage } from '../parent/bootstrap/first-stage.ts';
 import { codeCache, compressedCore } from '../parent/bootstrap/payload.ts';
 import type { ConnectedContext } from '../parent/connected-context.ts';
@@ -36,9 +38,9 @@ import { unidirectional } from '../parent/routing/edge-policy.ts';
 import type { EdgePolicy } from '../parent/routing/edge-policy.ts';
 import { MAX_ID } from '../parent/routing/id-pool.ts';
 import type { Quotas } from '../parent/routing/quotas.ts';
-import { forward } from '../parent/via/connector.ts';
+import { forward, forwardDetach } from '../parent/via/connector.ts';
 import { Parenthood } from '../parent/via/parenthood.ts';
-import { PartLedger } from '../parent/via/part-ledger.ts';
+import { ATTACH_PARTS, PartLedger } from '../parent/via/part-ledger.ts';
 import { LogSink } from './log-sink.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import type { ModuleStats } from './modules/client.ts';
@@ -88,7 +90,7 @@ const NO_CACHE = new Uint8Array(0);
 const ALL_METHODS: ReadonlyMap<string, OpenMethod> = new Map([...METHODS, ['ssh', openSsh as unknown as OpenMethod]]);
 
 /** The root of a tree: makes contexts, takes their logs, sends them modules. */
-export class Master implements ConnectionMethods, AsyncDisposable {
+export class Master implements ConnectionMethods, Listening, AsyncDisposable {
   readonly broker: Broker;
   readonly router: Router;
   /** This process as a context: `self.handle(n)` gives what arrives on a handle from anyone admitted. */
@@ -97,6 +99,7 @@ export class Master implements ConnectionMethods, AsyncDisposable {
   readonly logs: Observable<LogRecord>;
   readonly #options: MasterOptions;
   readonly #routing: ChildRouting;
+  readonly #ledger: PartLedger;
   readonly #factory: ContextFactory;
   readonly #scope: ContextScope;
   readonly #sink: LogSink;
@@ -106,6 +109,7 @@ export class Master implements ConnectionMethods, AsyncDisposable {
   readonly #endTrace: () => void;
   /** A hostile context must not fill the log. */
   readonly #dropLog = new RateLimit(20, 10_000);
+  readonly #listeners: Listener[] = [];
   #stopping: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
@@ -136,8 +140,8 @@ export class Master implements ConnectionMethods, AsyncDisposable {
       process.emitWarning(`${where} failed: ${String(error)}`, 'TendrilWarning');
     });
     this.logs = this.#sink.records;
-    const ledger = new PartLedger(this.router, partFile);
-    new Parenthood(this.router, ledger, this.#routing.ids);
+    this.#ledger = new PartLedger(this.router, partFile);
+    new Parenthood(this.router, this.#ledger, this.#routing.ids);
     this.#factory = new ContextFactory({
       scope: this.#scope,
       logLevel: this.#sink.level,
@@ -154,7 +158,10 @@ export class Master implements ConnectionMethods, AsyncDisposable {
       },
       send: (hopId, request) => {
         this.#routing.ids.expect(hopId, request.id);
-        forward(this.router, ledger, hopId, request);
+        forward(this.router, this.#ledger, hopId, request);
+      },
+      detach: (hopId, viaId, id) => {
+        forwardDetach(this.router, this.#ledger, hopId, viaId, id);
       },
       prepare: (context, ref) => {
         this.responder.prepare(context, ref);
@@ -195,9 +202,19 @@ export class Master implements ConnectionMethods, AsyncDisposable {
     return this.#make('ssh', options);
   }
 
+  /** See {@link Listening.listen}. Who attaches here sees all contexts of this master; `shutdown()` ends it. */
+  async listen(options: ListenOptions = {}): Promise<Listener> {
+    if (this.#stopping) throw new ShutdownError('this master');
+    const listener = await openListener({ router: this.router, routing: this.#routing, name: 'master', master: true }, options);
+    this.#listeners.push(listener);
+    if (this.#isStopping()) await listener.close();
+    return listener;
+  }
+
   /** Ends all contexts in order, then this master. Resolves when nothing is left; never rejects. */
   shutdown(): Promise<void> {
     this.#stopping ??= (async () => {
+      await Promise.all(this.#listeners.map((listener) => listener.close()));
       await Promise.all(this.contexts.map((context) => context.shutdown()));
       this.router.close();
       this.#endTrace();
@@ -208,6 +225,10 @@ export class Master implements ConnectionMethods, AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdown();
+  }
+
+  #isStopping(): boolean {
+    return this.#stopping !== undefined;
   }
 
   #make(method: string, options: ContextOptions & object): ConnectedContext {
@@ -244,6 +265,9 @@ export class Master implements ConnectionMethods, AsyncDisposable {
         bootTimeoutMs,
         attach: (stream) => {
           this.#routing.routes.attach(stream, name);
+        },
+        loadDetaching: () => {
+          this.#ledger.send(id, ATTACH_PARTS);
         },
         // Mistakes in options fail the connection, as everything else that goes wrong with it.
         open: defer(() => open?.({ ...options, title }, firstStage(title, nodePath), this.broker) ?? EMPTY),

@@ -5,10 +5,13 @@ import type { Router } from '../../core/routing/router.ts';
 import { Stream } from '../../core/routing/stream.ts';
 import { KILL_AFTER_MS } from '../../core/shutdown.ts';
 import { LineSplitter } from '../../core/stdio/lines.ts';
-import { SHUTDOWN } from '../../core/wire/handles.ts';
+import { IS_DEAD } from '../../core/wire/frame.ts';
+import type { Message } from '../../core/wire/frame.ts';
+import { DETACHING, SHUTDOWN } from '../../core/wire/handles.ts';
 import { handshake } from '../bootstrap/handshake.ts';
 import type { Booted } from '../bootstrap/handshake.ts';
 import { bootstrapParts } from '../bootstrap/parts.ts';
+import { sendValue } from '../modules/send.ts';
 import { ConnectError } from './connect-error.ts';
 import type { Closed, Connection, ConnectionListener } from './connection.ts';
 import type { ExitStatus, OutputChunk, Transport } from './transport.ts';
@@ -25,6 +28,8 @@ export interface ConnectPlan {
   readonly bootTimeoutMs: number;
   /** Routes the ID of the context to its stream, and announces it. */
   attach(stream: Stream): void;
+  /** Sends the child the parts of the library that it takes to go on alone. */
+  loadDetaching(): void;
 }
 
 /** A child of this very process: starts it, boots it, and sees it end. */
@@ -41,6 +46,8 @@ export class DirectConnection implements Connection {
   #transport: Transport | undefined;
   #stopping = false;
   #failed = false;
+  /** The child has said that it goes on without us. */
+  #detached = false;
 
   constructor(router: Router, plan: ConnectPlan, listener: ConnectionListener) {
     const { id } = plan.config;
@@ -55,6 +62,7 @@ export class DirectConnection implements Connection {
     this.stream.closed.subscribe((error) => {
       this.#streamClosed(error);
     });
+    router.addConversation(id, DETACHING, { deliver: (message) => { this.#onDetaching(message); } });
     router.add(this.stream);
   }
 
@@ -82,6 +90,31 @@ export class DirectConnection implements Connection {
     router.send({ dstId: id, srcId: router.id, handle: SHUTDOWN, replyTo: 0, data: Buffer.alloc(0) });
     // The child keeps to the grace by itself; this is for one that does not.
     const force = router.broker.after(graceMs + KILL_AFTER_MS, () => {
+      this.stream.disconnect();
+    });
+    this.stream.closed.subscribe(() => {
+      force.unsubscribe();
+    });
+  }
+
+  detach(): void {
+    this.#plan.loadDetaching();
+    sendValue(this.#router, this.#plan.config.id, DETACHING, null);
+  }
+
+  /** The child leaves. From our answer on it is not ours to end, only to be parted from. */
+  #onDetaching({ replyTo }: Message): void {
+    if (replyTo === IS_DEAD) return;
+    const { id, graceMs } = this.#plan.config;
+    const router = this.#router;
+    if (this.#stopping) {
+      router.sendDead(id, replyTo, 'error', 'the context has been told to shut down');
+      return;
+    }
+    this.#detached = true;
+    sendValue(router, id, replyTo, null);
+    // It closes the connection when it has read everything that came before; this is for one that does not.
+    const force = router.broker.after(graceMs, () => {
       this.stream.disconnect();
     });
     this.stream.closed.subscribe(() => {
@@ -135,11 +168,23 @@ export class DirectConnection implements Connection {
   #streamClosed(error: Error | undefined): void {
     this.#failed = true;
     this.#connecting.unsubscribe();
-    const reason = this.stream.opened ? (this.#stopping ? 'shutdown' : 'lost') : 'failed';
+    this.#router.removeConversation(this.#plan.config.id, DETACHING);
+    const reason = this.#detached ? 'detached' : this.stream.opened ? (this.#stopping ? 'shutdown' : 'lost') : 'failed';
     this.#listener.onEnding(reason, error);
     const end: Closed = { reason, ...(error && { error }) };
-    if (this.#transport) this.#reap(this.#transport, end);
+    if (this.#detached) this.#release(end);
+    else if (this.#transport) this.#reap(this.#transport, end);
     else this.#finish(end);
+  }
+
+  /** Nothing of ours is left of a process that goes on. */
+  #release(end: Closed): void {
+    this.#transport?.link.destroy();
+    this.#transport?.release?.();
+    // Behind the news that its routes are gone.
+    this.#router.broker.defer(() => {
+      this.#finish(end);
+    });
   }
 
   /** Sees the process end, with growing emphasis (Mitogen's Reaper), and its output arrive. */

@@ -23,6 +23,8 @@ export interface Transport {
   readonly exited: Observable<ExitStatus>;
   /** Ends the process by force, or, where no signal can reach it, drops its connection. Harmless when it has ended. */
   kill(signal: 'SIGTERM' | 'SIGKILL'): void;
+  /** Lets go of a process that goes on without us: closes what we have of it beside the link, and does not wait for its end. */
+  release?(): void;
 }
 
 /** The first stage in both forms that connection methods need (src/parent/bootstrap/first-stage.ts). */

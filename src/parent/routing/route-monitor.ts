@@ -44,6 +44,11 @@ export class RouteMonitor {
     return this.#names.size;
   }
 
+  /** The contexts behind this one, with the names that they were announced with. */
+  get names(): (readonly [id: number, name: string])[] {
+    return [...this.#names];
+  }
+
   /** The name that a context behind this one was announced with. */
   nameOf(id: number): string | undefined {
     return this.#names.get(id);

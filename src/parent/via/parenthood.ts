@@ -18,29 +18,57 @@ export class Parenthood {
   readonly #router: Router;
   readonly #ledger: PartLedger;
   readonly #ids: IdBlocks;
+  /** Children that want parts which have not come here, and what each has asked for last. */
+  readonly #waiting = new Map<number, readonly PartName[]>();
 
   constructor(router: Router, ledger: PartLedger, ids: IdBlocks) {
     this.#router = router;
     this.#ledger = ledger;
     this.#ids = ids;
+    router.events.subscribe((event) => {
+      if (event.type === 'stream-closed') this.#waiting.delete(event.id);
+    });
     router.addHandler(PARENTHOOD, { policy: isAdjacent, deliver: (message) => { this.#onMessage(message); } });
   }
 
   #onMessage(message: Message): void {
     if (message.replyTo === IS_DEAD) return;
     if (message.srcId === this.#router.parentIds[0]) {
-      // The answer to a question of the other thread's.
+      // The answer to a question of the other thread's, or of a child's.
       this.#router.table.twin?.send(message);
+      const [news] = decodeValue(message.data, message.tail) as readonly [unknown];
+      for (const [childId, wanted] of [...this.#waiting]) if (news === 'no-parts' || this.#hasAll(wanted)) this.#give(childId, wanted);
       return;
     }
     const [kind, names] = checkRequest(decodeValue(message.data, message.tail));
+    const { id, table } = this.#router;
     if (kind === 'id') {
-      if (message.srcId === this.#router.id) this.#allocate();
-    } else if (message.srcId !== this.#router.id) {
-      this.#ledger.send(message.srcId, names);
-      // Behind them.
-      sendValue(this.#router, message.srcId, PARENTHOOD, ['parts', names]);
+      if (message.srcId === id) this.#allocate();
+    } else if (message.srcId === id) {
+      // Of a context that has no parent to ask.
+      this.#answer(this.#hasAll(names) ? ['parts', names] : ['no-parts']);
+    } else if (this.#hasAll(names) || table.parent === undefined) this.#give(message.srcId, names);
+    else {
+      this.#waiting.set(message.srcId, names);
+      sendValue(this.#router, table.parent.remoteId, PARENTHOOD, ['parts', names]);
     }
+  }
+
+  /** There is nobody to ask any more. */
+  becomeRoot(): void {
+    for (const [childId, names] of [...this.#waiting]) this.#give(childId, names);
+  }
+
+  #hasAll(names: readonly PartName[]): boolean {
+    return names.every((name) => this.#ledger.has(name));
+  }
+
+  /** Sends a child what it has asked for, and says so behind it; or that it cannot be had. */
+  #give(childId: number, names: readonly PartName[]): void {
+    this.#waiting.delete(childId);
+    const complete = this.#hasAll(names);
+    if (complete) this.#ledger.send(childId, names);
+    sendValue(this.#router, childId, PARENTHOOD, complete ? ['parts', names] : ['no-parts']);
   }
 
   #allocate(): void {
