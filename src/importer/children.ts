@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { compileFunction } from 'node:vm';
 import type { ImporterHost, Internals } from '../core/importer/importer.ts';
 import { PARENT_ID } from './ids.ts';
@@ -130,9 +131,15 @@ export class Children {
     }).finally(() => {
       this.#listening.delete(number);
     });
+    // The other thread is not asked when code in this one ends the process.
+    const onExit = (): void => {
+      rmSync(path, { force: true });
+    };
+    process.once('exit', onExit);
     let closing: Promise<void> | undefined;
     const close = (): Promise<void> =>
       (closing ??= new Promise<void>((resolve) => {
+        process.off('exit', onExit);
         this.#closing.set(number, resolve);
         host.send(LISTEN, ['close', number], selfId);
       }).finally(() => {

@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, renameSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { AttachError } from './attach-error.ts';
@@ -58,28 +58,46 @@ function listen(path: string, onSocket: (socket: Socket) => void): Promise<Serve
 /** Removes a socket that nobody listens to. Throws when somebody does, or when it is none. */
 async function removeDead(path: string): Promise<void> {
   if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false) throw new AttachError('ERR_TENDRIL_SOCKET', `${path} is there, and is not a socket; remove it, or choose another path`);
-  await refuseLive(path, path);
-  // Another process may put a live one in its place just now: what is looked at once more is what is removed.
-  const aside = `${path}.${String(process.pid)}`;
+  // Only who has the lock removes sockets, so that none is removed that has taken the place of a dead one meanwhile.
+  const lock = `${path}.lock`;
+  takeLock(lock, path);
   try {
-    renameSync(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw new AttachError('ERR_TENDRIL_SOCKET', `cannot replace ${path}, which nobody listens to: ${(error as Error).message}`, { cause: error });
+    await refuseLive(path);
+    rmSync(path, { force: true });
+  } finally {
+    rmSync(lock, { force: true });
   }
-  try {
-    await refuseLive(aside, path);
-  } catch (error) {
-    renameSync(aside, path);
-    throw error;
-  }
-  unlinkSync(aside);
 }
 
-async function refuseLive(at: string, path: string): Promise<void> {
+function takeLock(lock: string, path: string): void {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      writeFileSync(lock, String(process.pid), { flag: 'wx', mode: 0o600 });
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw new AttachError('ERR_TENDRIL_SOCKET', `cannot replace ${path}, which nobody listens to: ${(error as Error).message}`, { cause: error });
+    }
+    if (attempt === ATTEMPTS || !isLeftBehind(lock)) throw new AttachError('ERR_TENDRIL_SOCKET_IN_USE', `another process is taking the place of a dead listener at ${path} just now; attach there`);
+    rmSync(lock, { force: true });
+  }
+}
+
+/** Whether the process that made a lock is gone. */
+function isLeftBehind(lock: string): boolean {
+  try {
+    const owner = Number(readFileSync(lock, 'utf8'));
+    // It is made and written in two steps.
+    if (owner > 0) process.kill(owner, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
+async function refuseLive(path: string): Promise<void> {
   let state: SocketState;
   try {
-    state = await socketState(at);
+    state = await socketState(path);
   } catch (error) {
     throw new AttachError('ERR_TENDRIL_SOCKET', `cannot find out whether somebody listens at ${path}: ${(error as Error).message}`, { cause: error });
   }

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { Subscription } from 'rxjs';
 import type { Server, Socket } from 'node:net';
 import { StreamLink } from '../../core/broker/node-io.ts';
@@ -31,14 +32,21 @@ export interface ListenerScope {
   readonly master: boolean;
 }
 
+/** Who has connected, and is not admitted yet. */
+interface Visitor {
+  /** Ends all of it, and with it the connection. */
+  readonly stranger: Subscription;
+  readonly connection: Subscription;
+  readonly link: Link;
+}
+
 /** Opens a listener. Rejects with an AttachError or UsageError. */
 export async function openListener(scope: ListenerScope, options: ListenOptions): Promise<SocketListener> {
   const { name, path: given, authority = 'full' } = options;
-  for (const [option, value] of [['name', name], ['path', given]] as const) if (value !== undefined && typeof (value as unknown) !== 'string') throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option ${option} must be a text, got ${typeof value}`);
-  if (!AUTHORITIES.includes(authority)) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option authority must be full or none, got ${String(authority)}`);
+  for (const [option, value] of Object.entries({ name, path: given })) if (value !== undefined && typeof (value as unknown) !== 'string') throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option ${option} must be a text, got ${typeof value}`);
+  if (!AUTHORITIES.includes(authority)) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option authority must be full or none, got ${authority}`);
   if (given !== undefined && name !== undefined) throw new UsageError('ERR_TENDRIL_BAD_OPTION', 'give either name or path, not both');
-  const path = given === undefined ? pathOfName(name ?? String(process.pid)) : given;
-  checkPath(path);
+  const path = checkPath(given ?? pathOfName(name ?? String(process.pid)));
   claimDirectory(path);
   const waiting: Socket[] = [];
   let onSocket = (socket: Socket): void => {
@@ -65,6 +73,10 @@ export class SocketListener implements Listener {
   readonly #strangers = new Set<Subscription>();
   readonly #clients = new Map<Stream, Relay>();
   readonly #news: Subscription;
+  /** A process that ends without `close()` leaves no socket, as long as it can do anything about it. */
+  readonly #onExit = (): void => {
+    rmSync(this.path, { force: true });
+  };
   /** Those whose ID is under way. */
   #joining = 0;
   #closing: Promise<void> | undefined;
@@ -74,6 +86,7 @@ export class SocketListener implements Listener {
     this.path = path;
     this.#authority = authority;
     this.#server = server;
+    process.once('exit', this.#onExit);
     this.#news = scope.router.events.subscribe((event) => {
       if (event.type === 'route-added' && !event.name.startsWith(NAME_PREFIX)) for (const client of this.#clients.keys()) sendValue(scope.router, client.remoteId, ADD_ROUTE, [event.id, event.name]);
       if (event.type === 'route-removed') this.#tellGone(event.id);
@@ -88,6 +101,7 @@ export class SocketListener implements Listener {
   close(): Promise<void> {
     return (this.#closing ??= new Promise((resolve) => {
       this.#news.unsubscribe();
+      process.off('exit', this.#onExit);
       // Removes the socket, and is done when all connections are.
       this.#server.close(() => {
         resolve();
@@ -105,10 +119,14 @@ export class SocketListener implements Listener {
   accept(socket: Socket): void {
     const { broker } = this.#scope.router;
     const link = new StreamLink(socket, socket);
-    const stranger = new Subscription(() => {
+    const stranger = new Subscription();
+    stranger.add(() => {
       this.#strangers.delete(stranger);
+    });
+    const connection = new Subscription(() => {
       link.destroy();
     });
+    stranger.add(connection);
     if (this.#closing || this.#strangers.size >= MAX_WAITING_CLIENTS) {
       stranger.unsubscribe();
       return;
@@ -129,7 +147,7 @@ export class SocketListener implements Listener {
         if (length > MAX_HELLO) end();
         else if (received.length >= HEADER_LENGTH + length) {
           reading.unsubscribe();
-          this.#meet(stranger, link, received.subarray(HEADER_LENGTH, HEADER_LENGTH + length), received.subarray(HEADER_LENGTH + length));
+          this.#meet({ stranger, connection, link }, received.subarray(HEADER_LENGTH, HEADER_LENGTH + length), received.subarray(HEADER_LENGTH + length));
         }
       },
       error: end,
@@ -138,7 +156,8 @@ export class SocketListener implements Listener {
     stranger.add(reading);
   }
 
-  #meet(stranger: Subscription, link: Link, data: Uint8Array, rest: Uint8Array): void {
+  #meet(visitor: Visitor, data: Uint8Array, rest: Uint8Array): void {
+    const { stranger } = visitor;
     let hello: Hello;
     try {
       hello = checkHello(decodeValue(data));
@@ -147,8 +166,8 @@ export class SocketListener implements Listener {
       stranger.unsubscribe();
       return;
     }
-    if (hello.protocol !== ATTACH_PROTOCOL) this.#turnAway(stranger, link, `the listener speaks version ${String(ATTACH_PROTOCOL)} of the protocol for this, and the process version ${String(hello.protocol)}; use the same version of tendril`);
-    else if (this.#clients.size + this.#joining >= MAX_CLIENTS) this.#turnAway(stranger, link, `${String(MAX_CLIENTS)} processes are attached here already`);
+    if (hello.protocol !== ATTACH_PROTOCOL) this.#turnAway(visitor, `the listener speaks version ${String(ATTACH_PROTOCOL)} of the protocol for this, and the process version ${String(hello.protocol)}; use the same version of tendril`);
+    else if (this.#clients.size + this.#joining >= MAX_CLIENTS) this.#turnAway(visitor, `${String(MAX_CLIENTS)} processes are attached here already`);
     else {
       const { routing } = this.#scope;
       this.#joining++;
@@ -156,17 +175,17 @@ export class SocketListener implements Listener {
         next: (id) => {
           this.#joining--;
           if (stranger.closed) routing.ids.release(id);
-          else this.#admit(stranger, link, id, hello, rest);
+          else this.#admit(visitor, id, hello, rest);
         },
         error: (error: unknown) => {
           this.#joining--;
-          this.#turnAway(stranger, link, messageOf(error));
+          this.#turnAway(visitor, messageOf(error));
         },
       }));
     }
   }
 
-  #turnAway(stranger: Subscription, link: Link, why: string): void {
+  #turnAway({ stranger, link }: Visitor, why: string): void {
     const { id, broker } = this.#scope.router;
     link.write([encodeFrame({ dstId: 0, srcId: id, handle: 0, replyTo: IS_DEAD, data: Buffer.from(`error: ${why}`) })]);
     link.end();
@@ -175,10 +194,11 @@ export class SocketListener implements Listener {
     }));
   }
 
-  #admit(stranger: Subscription, link: Link, id: number, hello: Hello, rest: Uint8Array): void {
+  #admit({ stranger, connection, link }: Visitor, id: number, hello: Hello, rest: Uint8Array): void {
     const { router, routing, name, master } = this.#scope;
     // Its connection is the stream's from now on.
-    this.#strangers.delete(stranger);
+    stranger.remove(connection);
+    stranger.unsubscribe();
     const stream = new Stream(router.broker, id, router.maxMessageSize);
     const relay = new Relay(router, stream, this.#authority);
     router.add(stream);
