@@ -10,7 +10,7 @@ import { filter, lastValueFrom, take, toArray } from 'rxjs';
 import { AttachError, anyContext, attach } from 'tendril';
 import type { AttachedTree, ConnectedContext, RouterEvent } from 'tendril';
 import { IS_DEAD } from '../src/core/wire/frame.ts';
-import { ADD_ROUTE, ALLOCATE_ID, CALL_FUNCTION, CONNECT, DEL_ROUTE, DETACHING, GET_MODULE, LISTEN, LOAD_PART, PARENTHOOD } from '../src/core/wire/handles.ts';
+import { ADD_ROUTE, ALLOCATE_ID, CALL_FUNCTION, CONNECT, DEL_ROUTE, DETACHING, GET_MODULE, LISTEN, LOAD_PART, PARENTHOOD, SHUTDOWN } from '../src/core/wire/handles.ts';
 import { decodeValue } from '../src/core/wire/values.ts';
 import { socketState } from '../src/parent/attach/bind.ts';
 import { MAX_WAITING_CLIENTS } from '../src/parent/attach/protocol.ts';
@@ -458,6 +458,23 @@ describe('a hostile process that attaches', () => {
       expect(await comesTrue(() => master.router.handleCount === handles)).toBe(true);
       expect(await first(kid.call(tasks.add, 1, 2))).toBe(3);
     }),
+  );
+
+  it(
+    'does not keep a context that it has joined from ending in order',
+    withSockets((directory) =>
+      withTree({}, async ({ master }) => {
+        const path = join(directory, 'socket');
+        const kid = master.local({ name: 'kid' });
+        await first(kid.call(outliving.listen, { path }));
+        const raw = await RawClient.attached(path);
+        await kid.shutdown();
+        expect(await first(kid.closed)).toMatchObject({ reason: 'shutdown', exit: { signal: 'SIGTERM' } });
+        await raw.next(({ handle }) => handle === SHUTDOWN);
+        await raw.closed();
+        expect(existsSync(path)).toBe(false);
+      }),
+    ),
   );
 
   it(

@@ -7,7 +7,8 @@ import { DecodeError, UsageError, messageOf } from '../../core/errors.ts';
 import type { Router } from '../../core/routing/router.ts';
 import { Stream } from '../../core/routing/stream.ts';
 import { HEADER_LENGTH, IS_DEAD, encodeFrame } from '../../core/wire/frame.ts';
-import { ADD_ROUTE, DEL_ROUTE } from '../../core/wire/handles.ts';
+import type { Message } from '../../core/wire/frame.ts';
+import { ADD_ROUTE, DEL_ROUTE, SHUTDOWN } from '../../core/wire/handles.ts';
 import { decodeValue, encodeValue } from '../../core/wire/values.ts';
 import { sendValue } from '../modules/send.ts';
 import type { ChildRouting } from '../routing/child-routing.ts';
@@ -18,7 +19,7 @@ import type { Hello, Welcome } from './protocol.ts';
 import { Relay } from './relay.ts';
 import { checkPath, claimDirectory, pathOfName } from './socket-path.ts';
 
-/** How long a process that was turned away may take to read why, in milliseconds. */
+/** How long a process may take to read that it was turned away, or is to leave, in milliseconds. */
 const GOODBYE_MS = 1000;
 const AUTHORITIES: readonly string[] = ['full', 'none'];
 /** What the names of attached processes begin with; no other process is told of them. */
@@ -79,6 +80,7 @@ export class SocketListener implements Listener {
   };
   /** Those whose ID is under way. */
   #joining = 0;
+  #retiring: Subscription | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(scope: ListenerScope, path: string, authority: Authority, server: Server) {
@@ -101,6 +103,7 @@ export class SocketListener implements Listener {
   close(): Promise<void> {
     return (this.#closing ??= new Promise((resolve) => {
       this.#news.unsubscribe();
+      this.#retiring?.unsubscribe();
       process.off('exit', this.#onExit);
       // Removes the socket, and is done when all connections are.
       this.#server.close(() => {
@@ -213,8 +216,19 @@ export class SocketListener implements Listener {
       relay.close();
       routing.ids.release(id);
     });
-    router.open(stream, link, rest, (batch) => {
+    // The router ends this context in order, and those who have attached are to leave.
+    const noting = Object.assign(link, { note: ({ handle }: Message) => { if (handle === SHUTDOWN) this.#retire(); } });
+    router.open(stream, noting, rest, (batch) => {
       relay.receive(batch);
+    });
+  }
+
+  /** Takes nobody in any more, and waits a moment for those who are to leave: not as long as the context has for its end. */
+  #retire(): void {
+    if (this.#retiring !== undefined || this.#closing) return;
+    this.#server.close();
+    this.#retiring = this.#scope.router.broker.after(GOODBYE_MS, () => {
+      void this.close();
     });
   }
 
