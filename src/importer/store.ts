@@ -127,7 +127,7 @@ export class Store {
 
   /** Made when it is wanted: who uses the library may ask for the current call, and following calls costs each of them a little. */
   #library(): ModuleRecord {
-    const exports = completeLibrary(this.host.library());
+    const exports = completeLibrary(this.host.library(), this.host.error);
     this.children.offer(exports);
     Object.defineProperty(globalThis, library, { value: exports });
     const source = Buffer.from("module.exports=globalThis[Symbol.for('tendril.library')]");

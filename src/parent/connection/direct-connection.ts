@@ -7,7 +7,8 @@ import { KILL_AFTER_MS } from '../../core/shutdown.ts';
 import { LineSplitter } from '../../core/stdio/lines.ts';
 import { IS_DEAD } from '../../core/wire/frame.ts';
 import type { Message } from '../../core/wire/frame.ts';
-import { DETACHING, SHUTDOWN } from '../../core/wire/handles.ts';
+import { DETACHING, FIRST_DYNAMIC_HANDLE, SHUTDOWN } from '../../core/wire/handles.ts';
+import { decodeValue } from '../../core/wire/values.ts';
 import { handshake } from '../bootstrap/handshake.ts';
 import type { Booted } from '../bootstrap/handshake.ts';
 import { bootstrapParts } from '../bootstrap/parts.ts';
@@ -103,8 +104,8 @@ export class DirectConnection implements Connection {
   }
 
   /** The child leaves. From our answer on it is not ours to end, only to be parted from. */
-  #onDetaching({ replyTo }: Message): void {
-    if (replyTo === IS_DEAD) return;
+  #onDetaching({ replyTo, data, tail }: Message): void {
+    if (replyTo === IS_DEAD || replyTo < FIRST_DYNAMIC_HANDLE || decodeValue(data, tail) !== null) return;
     const { id, graceMs } = this.#plan.config;
     const router = this.#router;
     if (this.#stopping) {
