@@ -6,7 +6,7 @@ import type { Store } from './store.ts';
 
 const PARENTHOOD = 118;
 const DETACHING = 109;
-const LISTEN = 119;
+const LISTEN = 120;
 /** What the other thread needs for both. */
 const ATTACH_PARTS = ['parent', 'attach'];
 

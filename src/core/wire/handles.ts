@@ -39,7 +39,7 @@ export const CONNECT = 117;
 export const PARENTHOOD = 118;
 
 /** Between the threads of a context: open a UNIX socket that others attach to, and close it. Ours. */
-export const LISTEN = 119;
+export const LISTEN = 120;
 
 /** The numbers that are the library's, now or later. */
 export const FIRST_RESERVED_HANDLE = 100;
