@@ -186,7 +186,8 @@ describe('routing in random trees', () => {
           data.writeUInt16BE(gone.id);
           from.inject(neighbour, { dstId: neighbour.id, srcId: from.id, handle: DEL_ROUTE, replyTo: 0, data });
           const isBelow = from.parent === neighbour;
-          const allowed = isBelow ? gone !== from && from.subtree.includes(gone) : !neighbour.lineage.includes(gone);
+          // A parent is believed, but of itself: also of those above it, which it has then been detached from.
+          const allowed = isBelow ? gone !== from && from.subtree.includes(gone) : gone !== neighbour && gone !== from;
           // What a context is rightly told, it may pass on to others.
           if (allowed) told.add(String(gone.id));
         }

@@ -207,6 +207,7 @@ export class World {
       allocateId: () => ids.allocateNow(),
       releaseId: (id) => { ids.release(id); },
       expect: () => undefined,
+      detach: () => undefined,
       stats: () => ({ sent: undefined, received: undefined, modules: undefined }),
       dropRoute: (id) => { router.removeRoutes([id], id); },
       route: (id) => router.table.get(id),
@@ -216,7 +217,7 @@ export class World {
       },
       direct: ({ id, name, title, logLevel, profile, options, bootTimeoutMs }, listener) => {
         const config: ChildConfig = { id, parentIds: [0], name, logLevel, profile, maxMessageSize: MAX_MESSAGE, graceMs: GRACE_MS, readBufferSize: 1024, trace: 'off', unidirectional: false, keepalive: false, maxHandshakes: 10, modules: { allow: null, deny: [], local: [] } };
-        const connection = new DirectConnection(router, { config, core: CORE, codeCache: () => new Uint8Array(0), eager: false, bootTimeoutMs, admission: this.admission, booted: (version) => { routes.booted(id, version); }, attempts: [{ open: this.open({ ...options, title }, { shellLine: '', argv: [] }, this.broker) }], attach: (stream) => { routes.attach(stream, name); } }, listener);
+        const connection = new DirectConnection(router, { config, core: CORE, codeCache: () => new Uint8Array(0), eager: false, bootTimeoutMs, admission: this.admission, loadDetaching: () => undefined, booted: (version) => { routes.booted(id, version); }, attempts: [{ open: this.open({ ...options, title }, { shellLine: '', argv: [] }, this.broker) }], attach: (stream) => { routes.attach(stream, name); } }, listener);
         connection.start();
         return connection;
       },

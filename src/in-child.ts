@@ -2,6 +2,7 @@ import type { CurrentCall } from './core/call/current-call.ts';
 import type { Context } from './core/context.ts';
 import { UsageError } from './core/errors.ts';
 import type { Router } from './core/routing/router.ts';
+import type { Listening } from './parent/attach/listening.ts';
 import type { ConnectionMethods } from './parent/connection-methods.ts';
 import type { LogForwarder } from './core/log/forwarder.ts';
 
@@ -32,5 +33,17 @@ export const parent: Context = childOnly('parent');
 /** The logger of this child; its records go to the master's log. In functions that run in a child. */
 export const log: Pick<LogForwarder, 'error' | 'warn' | 'info' | 'debug' | 'record'> = childOnly('log');
 
+/**
+ * Lets this child go on without its parents, with all contexts below it (Mitogen's `econtext.detach()`): what was sent
+ * before arrives, the connection is closed, fds 0 to 2 lead to `/dev/null`, and nobody above has a say here any more. Calls
+ * under way go on, but their results reach nobody. In functions that run in a child.
+ *
+ * Have it listen before (`router.listen()`), or nobody can reach it again. Resolves when it has left; at once when it had
+ * before. Rejects with ERR_TENDRIL_DETACH when it is being shut down.
+ */
+export function detach(): Promise<void> {
+  return onlyInChild('detach()');
+}
+
 /** The router of this child, with a method for every way to start a context, as a master has them. In functions that run in a child. */
-export const router: Router & { [Method in keyof ConnectionMethods]: ConnectionMethods[Method] } = childOnly('router');
+export const router: Router & { [Method in keyof ConnectionMethods]: ConnectionMethods[Method] } & Listening = childOnly('router');

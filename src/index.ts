@@ -1,3 +1,8 @@
+export { attach } from './master/attach/attach.ts';
+export type { AttachOptions } from './master/attach/attach.ts';
+export { AttachedTree } from './master/attach/attached-tree.ts';
+export type { Authority, ListenOptions, Listener, Listening } from './parent/attach/listening.ts';
+export { AttachError } from './parent/attach/attach-error.ts';
 export { Master } from './master/master.ts';
 export type { MasterOptions } from './master/master.ts';
 export type { ContextOptions } from './parent/context-options.ts';
@@ -54,4 +59,4 @@ export { CallError } from './core/wire/call-error.ts';
 export type { Message } from './core/wire/frame.ts';
 export { Secret } from './core/wire/secret.ts';
 export { ChannelError, DecodeError, EncodeError, FrameTooLargeError, ShutdownError, TendrilError, UsageError } from './core/errors.ts';
-export { currentCall, log, parent, router, self } from './in-child.ts';
+export { currentCall, detach, log, parent, router, self } from './in-child.ts';

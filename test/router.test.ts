@@ -125,6 +125,24 @@ describe('policies', () => {
     expect(tree.node(1).alive).toBe(false);
   });
 
+  it('obey no longer those above of whom the parent says that they are gone', () => {
+    const tree = family();
+    const called = tree.node(3).listen(CALL_FUNCTION, { policy: hasParentAuthority });
+    const { router } = tree.node(3);
+    // Of itself a parent cannot say that: its stream ends.
+    tree.node(1).send(3, DEL_ROUTE, '\0\x01');
+    tree.broker.run();
+    expect(router.parentIds).toEqual([1, 0]);
+    tree.node(0).send(3, CALL_FUNCTION, 'before');
+    tree.broker.run();
+    tree.node(1).send(3, DEL_ROUTE, '\0\0');
+    tree.broker.run();
+    expect(router.parentIds).toEqual([1]);
+    for (const id of [0, 1]) tree.node(id).send(3, CALL_FUNCTION, 'after');
+    tree.broker.run();
+    expect(called).toEqual(['0: before', '1: after']);
+  });
+
   it('refuse a reply from anyone but the respondent (REFERENCE 245, S5)', () => {
     const tree = family();
     const got = tree.node(0).listen(REPLY, { respondent: 1 });

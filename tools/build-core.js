@@ -70,7 +70,7 @@ const fromHost = {
     builder.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports={}' }));
   },
 };
-for (const [name, entry] of [['parent', 'broker-part'], ['ssh', 'ssh-part'], ['maker', 'maker-part']]) {
+for (const [name, entry] of [['parent', 'broker-part'], ['ssh', 'ssh-part'], ['attach', 'attach-part'], ['maker', 'maker-part']]) {
   const part = await build({
     absWorkingDir: root,
     entryPoints: [`src/parent/via/${entry}.ts`],

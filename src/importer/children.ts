@@ -1,9 +1,14 @@
+import { rmSync } from 'node:fs';
 import { compileFunction } from 'node:vm';
 import type { ImporterHost, Internals } from '../core/importer/importer.ts';
 import { PARENT_ID } from './ids.ts';
 import type { Store } from './store.ts';
 
 const PARENTHOOD = 118;
+const DETACHING = 109;
+const LISTEN = 120;
+/** What the other thread needs for both. */
+const ATTACH_PARTS = ['parent', 'attach'];
 
 /** Every way to start a context: methods of `router` in a child, as they are methods of a master. */
 const METHODS = ['local', 'ssh', 'sudo', 'su', 'doas', 'docker', 'podman', 'kubectl', 'lxc', 'nsenter', 'chroot', 'openssh', 'command'] as const;
@@ -26,8 +31,23 @@ export interface MakerHost extends Internals {
 
 type Make = (method: string, options: object | undefined) => unknown;
 
-/** What comes on PARENTHOOD: parts of the library that are here now; an ID, or why there is none. */
-type Answer = readonly ['parts', readonly string[]] | readonly ['id', id: number] | readonly ['error', code: string, message: string];
+/** What comes on PARENTHOOD: parts of the library that are here now; an ID, or why there is none; news of this context. */
+type Answer =
+  | readonly ['parts', readonly string[]]
+  | readonly ['id', id: number]
+  | readonly ['error', code: string, message: string]
+  | readonly ['no-parts']
+  | readonly ['detached']
+  | readonly ['refused', code: string, message: string]
+  | readonly ['listening', number: number, path: string]
+  | readonly ['not-listening', number: number, code: string, message: string]
+  | readonly ['closed', number: number];
+
+/** Who waits for the other thread. */
+interface Waiting<T> {
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: Error) => void;
+}
 
 /**
  * Lets code in this context start contexts of its own. What that takes is loaded from the master when it is first done,
@@ -38,6 +58,12 @@ export class Children {
   readonly #loaded: () => LoadedModule[];
   readonly #parts = new Set<string>();
   #answer: Answer | undefined;
+  /** What was asked for cannot be had. */
+  #refused = false;
+  readonly #detaching: Waiting<void>[] = [];
+  readonly #listening = new Map<number, Waiting<string>>();
+  readonly #closing = new Map<number, () => void>();
+  #listeners = 0;
   #make: Make | undefined;
 
   constructor(store: Store, loaded: () => LoadedModule[]) {
@@ -50,12 +76,76 @@ export class Children {
     const { internals } = this.#store.host;
     if (internals === undefined) return;
     for (const method of METHODS) Object.defineProperty(internals.scope.router, method, { value: (options?: object) => (this.#make ??= this.#load(internals, library))(method, options) });
+    Object.defineProperty(internals.scope.router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
+    library['detach'] = () => this.#detach(internals.config.id);
   }
 
   /** Takes what came on PARENTHOOD. */
   take(answer: Answer): void {
-    if (answer[0] === 'parts') for (const name of answer[1]) this.#parts.add(name);
-    else this.#answer = answer;
+    const { host } = this.#store;
+    switch (answer[0]) {
+      case 'parts':
+        for (const name of answer[1]) this.#parts.add(name);
+        return;
+      case 'no-parts':
+        this.#refused = true;
+        return;
+      case 'detached':
+        this.#store.onDetached();
+        for (const { resolve } of this.#detaching.splice(0)) resolve();
+        return;
+      case 'refused':
+        for (const { reject } of this.#detaching.splice(0)) reject(host.error(answer[1], answer[2]));
+        return;
+      case 'listening':
+        this.#listening.get(answer[1])?.resolve(answer[2]);
+        return;
+      case 'not-listening':
+        this.#listening.get(answer[1])?.reject(host.error(answer[2], answer[3]));
+        return;
+      case 'closed':
+        this.#closing.get(answer[1])?.();
+        return;
+      default:
+        this.#answer = answer;
+    }
+  }
+
+  /** Asks the other thread to let go of the parents of this context. */
+  async #detach(selfId: number): Promise<void> {
+    this.#needParts(ATTACH_PARTS);
+    await new Promise<void>((resolve, reject) => {
+      this.#detaching.push({ resolve, reject });
+      this.#store.host.send(DETACHING, null, selfId);
+    });
+  }
+
+  /** Has the other thread listen, so that it is there while code in this one hangs. */
+  async #listen(selfId: number, options: object): Promise<object> {
+    this.#needParts(ATTACH_PARTS);
+    const { host } = this.#store;
+    const number = this.#listeners++;
+    const path = await new Promise<string>((resolve, reject) => {
+      this.#listening.set(number, { resolve, reject });
+      host.send(LISTEN, ['open', number, options], selfId);
+    }).finally(() => {
+      this.#listening.delete(number);
+    });
+    // The other thread is not asked when code in this one ends the process.
+    const onExit = (): void => {
+      rmSync(path, { force: true });
+    };
+    process.once('exit', onExit);
+    let closing: Promise<void> | undefined;
+    const close = (): Promise<void> =>
+      (closing ??= new Promise<void>((resolve) => {
+        process.off('exit', onExit);
+        this.#closing.set(number, resolve);
+        host.send(LISTEN, ['close', number], selfId);
+      }).finally(() => {
+        this.#closing.delete(number);
+      }));
+    return { path, close, [Symbol.asyncDispose]: close };
   }
 
   #load(internals: Internals, library: Record<string, unknown>): Make {
@@ -76,8 +166,12 @@ export class Children {
   #needParts(names: readonly string[]): void {
     const missing = (): boolean => names.some((name) => !this.#parts.has(name));
     if (!missing()) return;
-    this.#store.host.send(PARENTHOOD, ['parts', names]);
-    this.#store.host.wait(() => !missing());
+    const { host, detached } = this.#store;
+    this.#refused = false;
+    // One that was detached has what its other thread has.
+    host.send(PARENTHOOD, ['parts', names], detached ? host.internals?.config.id : undefined);
+    host.wait(() => !missing() || this.#refused);
+    if (missing()) throw host.error('ERR_TENDRIL_DETACHED', 'what this takes is not in this context, which was detached, and nobody is above it who could send it; use it once before you detach');
   }
 
   #allocateId(selfId: number): number {

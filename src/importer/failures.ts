@@ -61,6 +61,8 @@ function ownReason(code: string, detail: string, specifier: string, from: string
       return `${what} is not sent to this context: ${detail}; see the option modules of Master`;
     case 'ERR_TENDRIL_MODULE_QUOTA':
       return `${what} is not sent: this context has asked for too many modules in a short time`;
+    case 'ERR_TENDRIL_DETACHED':
+      return `${what} cannot be had: this context was detached, and nobody is above it who has the module; load it before`;
     default:
       return `${what} was not sent (${code})`;
   }

@@ -4,10 +4,14 @@ type ErrorClass = new (...args: never[]) => Error;
  * Adds to what `tendril` is in a child the names that mean something at the master only: a program in one file imports
  * them, and compares errors with them, in its children too.
  */
-export function completeLibrary(library: Record<string, unknown>): Record<string, unknown> {
+export function completeLibrary(library: Record<string, unknown>, error: (code: string, message: string) => Error): Record<string, unknown> {
   const TendrilError = library['TendrilError'] as ErrorClass;
   class ConnectError extends TendrilError {
     static readonly brand = 'ConnectError';
   }
-  return Object.assign(library, { ConnectError, ConnectedContext: library['Context'], ModuleResponder: library['Master'] });
+  class AttachError extends TendrilError {
+    static readonly brand = 'AttachError';
+  }
+  const attach = (): Promise<never> => Promise.reject(error('ERR_TENDRIL_CHILD_CALL', 'attach() is not available in a child: it takes modules that only a program of its own has'));
+  return Object.assign(library, { AttachError, AttachedTree: library['Master'], ConnectError, ConnectedContext: library['Context'], ModuleResponder: library['Master'], attach });
 }

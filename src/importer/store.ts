@@ -18,6 +18,9 @@ const MAX_KEPT_RESOURCES: number = 32 * 1024 * 1024;
 /** Characters of a specifier or path that a master reads. */
 const MAX_NAME = 4096;
 
+/** What a question comes to that nobody can answer. */
+const NO_MASTER: Target = '!ERR_TENDRIL_DETACHED';
+
 const library = Symbol.for('tendril.library');
 
 /** Everything that is known of the master's modules here, and the way to learn more. */
@@ -81,6 +84,23 @@ export class Store {
     return target;
   }
 
+  /** Nobody is above this context any more, so that there is nobody to ask. */
+  get detached(): boolean {
+    return this.host.internals?.config.parentIds.length === 0;
+  }
+
+  /** Ends the waiting of those who have asked while there was somebody. */
+  onDetached(): void {
+    for (const take of [...this.#asking.values()].flat()) take(NO_MASTER);
+    this.#asking.clear();
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const [name, takes] of waiting) {
+      const [, operation, ...path] = name.split(' ');
+      for (const take of takes) take([operation as ResourceOperation, path.join(' '), 'ENOENT', null]);
+    }
+  }
+
   /** The record of a module. Throws when it cannot be had. Blocks when the master has to be asked. */
   record(id: string): ModuleRecord {
     let record = this.#records.get(id);
@@ -123,7 +143,7 @@ export class Store {
 
   /** Made when it is wanted: who uses the library may ask for the current call, and following calls costs each of them a little. */
   #library(): ModuleRecord {
-    const exports = completeLibrary(this.host.library());
+    const exports = completeLibrary(this.host.library(), this.host.error);
     this.children.offer(exports);
     Object.defineProperty(globalThis, library, { value: exports });
     const source = Buffer.from("module.exports=globalThis[Symbol.for('tendril.library')]");
@@ -153,7 +173,8 @@ export class Store {
       return;
     }
     const asking = this.#asking.get(name);
-    if (asking) asking.push(take);
+    if (this.detached) take(NO_MASTER);
+    else if (asking) asking.push(take);
     else {
       this.#asking.set(name, [take]);
       this.host.send(GET_MODULE, [this.#profile, kind, from, specifier]);
@@ -182,6 +203,10 @@ export class Store {
     }
     if (path.length > MAX_NAME) {
       take([operation, path, 'ENAMETOOLONG', null]);
+      return;
+    }
+    if (this.detached) {
+      take([operation, path, 'ENOENT', null]);
       return;
     }
     const waiting = this.#waiting.get(name);

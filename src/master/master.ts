@@ -15,6 +15,8 @@ import { DEFAULT_MAX_MESSAGE_SIZE, IS_DEAD } from '../core/wire/frame.ts';
 import type { Message } from '../core/wire/frame.ts';
 import { FORWARD_LOG } from '../core/wire/handles.ts';
 import { decodeValue } from '../core/wire/values.ts';
+import type { ListenOptions, Listener, Listening } from '../parent/attach/listening.ts';
+import { openListener } from '../parent/attach/socket-listener.ts';
 import { attemptsOf } from '../parent/bootstrap/ladder.ts';
 import type { RuntimeOption } from '../parent/bootstrap/ladder.ts';
 import { codeCache, compressedCore } from '../parent/bootstrap/payload.ts';
@@ -39,9 +41,9 @@ import type { EdgePolicy } from '../parent/routing/edge-policy.ts';
 import { MAX_ID } from '../parent/routing/id-pool.ts';
 import { ParentRouter } from '../parent/routing/parent-router.ts';
 import type { Quotas } from '../parent/routing/quotas.ts';
-import { forward } from '../parent/via/connector.ts';
+import { forward, forwardDetach } from '../parent/via/connector.ts';
 import { Parenthood } from '../parent/via/parenthood.ts';
-import { PartLedger } from '../parent/via/part-ledger.ts';
+import { ATTACH_PARTS, PartLedger } from '../parent/via/part-ledger.ts';
 import { LogSink } from './log-sink.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import { callersOf, findFunction } from './modules/function-finder.ts';
@@ -98,7 +100,7 @@ const NO_CACHE = new Uint8Array(0);
 const ALL_METHODS: ReadonlyMap<string, Method> = new Map([...METHODS, ['ssh', methodOf(openSsh, 'search')]]);
 
 /** The root of a tree: makes contexts, takes their logs, sends them modules. */
-export class Master extends ConnectionMethods implements AsyncDisposable {
+export class Master extends ConnectionMethods implements Listening, AsyncDisposable {
   readonly broker: Broker;
   /** Moves messages; tells which contexts there are (`contexts`), and what their streams carry (`stats()`). */
   readonly router: ParentRouter;
@@ -108,6 +110,7 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
   readonly logs: Observable<LogRecord>;
   readonly #options: MasterOptions;
   readonly #routing: ChildRouting;
+  readonly #ledger: PartLedger;
   readonly #factory: ContextFactory;
   readonly #scope: ContextScope;
   readonly #sink: LogSink;
@@ -120,6 +123,7 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
   readonly #endTrace: () => void;
   /** A hostile context must not fill the log. */
   readonly #dropLog = new RateLimit(20, 10_000);
+  readonly #listeners: Listener[] = [];
   #stopping: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
@@ -155,8 +159,8 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
       process.emitWarning(`${where} failed: ${String(error)}`, 'TendrilWarning');
     });
     this.logs = this.#sink.records;
-    const ledger = new PartLedger(this.router, partFile);
-    new Parenthood(this.router, ledger, this.#routing.ids);
+    this.#ledger = new PartLedger(this.router, partFile);
+    new Parenthood(this.router, this.#ledger, this.#routing.ids);
     this.#factory = new ContextFactory({
       scope: this.#scope,
       logLevel: this.#sink.level,
@@ -183,7 +187,10 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
       },
       send: (hopId, request) => {
         this.#routing.ids.expect(hopId, request.id);
-        forward(this.router, ledger, hopId, request);
+        forward(this.router, this.#ledger, hopId, request);
+      },
+      detach: (hopId, viaId, id) => {
+        forwardDetach(this.router, this.#ledger, hopId, viaId, id);
       },
       prepare: (context, ref) => {
         this.responder.prepare(context, ref);
@@ -214,9 +221,19 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
     return stats;
   }
 
+  /** See {@link Listening.listen}. Who attaches here sees all contexts of this master; `shutdown()` ends it. */
+  async listen(options: ListenOptions = {}): Promise<Listener> {
+    if (this.#stopping) throw new ShutdownError('this master');
+    const listener = await openListener({ router: this.router, routing: this.#routing, name: 'master', master: true }, options);
+    this.#listeners.push(listener);
+    if (this.#isStopping()) await listener.close();
+    return listener;
+  }
+
   /** Ends all contexts in order, then this master. Resolves when nothing is left; never rejects. */
   shutdown(): Promise<void> {
     this.#stopping ??= (async () => {
+      await Promise.all(this.#listeners.map((listener) => listener.close()));
       await Promise.all(this.contexts.map((context) => context.shutdown()));
       this.router.close();
       this.responder.close();
@@ -228,6 +245,10 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdown();
+  }
+
+  #isStopping(): boolean {
+    return this.#stopping !== undefined;
   }
 
   /** @internal */
@@ -268,6 +289,9 @@ export class Master extends ConnectionMethods implements AsyncDisposable {
         admission: this.#admission,
         attach: (stream) => {
           this.#routing.routes.attach(stream, name);
+        },
+        loadDetaching: () => {
+          this.#ledger.send(id, ATTACH_PARTS);
         },
         booted: (nodeVersion) => {
           this.#routing.routes.booted(id, nodeVersion);

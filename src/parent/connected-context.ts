@@ -4,7 +4,7 @@ import type { CallTarget } from '../core/call/invoke.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
 import { Context } from '../core/context.ts';
 import type { ContextScope } from '../core/context.ts';
-import { ChannelError, ShutdownError } from '../core/errors.ts';
+import { ChannelError, ShutdownError, TendrilError } from '../core/errors.ts';
 import { guarded } from '../core/mailbox/guarded-observable.ts';
 import type { Mailbox, MailboxOptions } from '../core/mailbox/mailbox.ts';
 import { ping } from './calls/ping.ts';
@@ -60,6 +60,8 @@ interface WaitingCall {
   withdraw: (() => void) | undefined;
 }
 
+const ENDINGS: Readonly<Record<Closed['reason'], string>> = { shutdown: 'shut down', failed: 'shut down', lost: 'disconnected', detached: 'been detached' };
+
 /**
  * A context that this process has started. It can be used at once: calls and messages wait until it is connected.
  */
@@ -94,6 +96,8 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   #connectedAt: number | undefined;
   #callTarget: CallTarget | undefined;
   #stopping = false;
+  #detaching = false;
+  #detached = false;
   /** Why the present connection is over. */
   #failure: Error | undefined;
   #over = false;
@@ -166,9 +170,35 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     return this.shutdown();
   }
 
+  /**
+   * Lets the context go on without us, with all contexts below it (Mitogen's detach). What was sent to it before arrives
+   * first. Then it closes the connection: `closed` emits with the reason `detached`, here and for the contexts that were
+   * made by way of it, calls under way fail with a ChannelError, and nobody above has a say there any more. Its process is
+   * not ended by us, whatever becomes of us. Have it listen before (`router.listen()` in a function that you call there),
+   * or nobody can reach it again (docs/detach.md).
+   *
+   * Resolves when it has left. Rejects with the ConnectError when it never connected, with a ShutdownError when it was told
+   * to shut down, and with ERR_TENDRIL_DETACH when it ended instead.
+   */
+  async detach(): Promise<void> {
+    if (this.stopping) throw new ShutdownError(`context ${this.name}`);
+    await firstValueFrom(this.#connected);
+    if (!this.#detaching) {
+      this.#connection.detach();
+      this.#detaching = true;
+    }
+    const { reason, error } = await firstValueFrom(this.#connection.closed);
+    if (reason !== 'detached') throw new TendrilError('ERR_TENDRIL_DETACH', `context ${this.name} was not detached: it ${reason === 'shutdown' ? 'was shut down' : 'was lost'} meanwhile`, { cause: error });
+  }
+
   /** Whether it has been told to shut down, itself or with a context on the way to it. @internal */
   get stopping(): boolean {
     return this.#stopping || (this.via instanceof ConnectedContext && this.via.stopping);
+  }
+
+  /** Whether it goes on without us. @internal */
+  get detached(): boolean {
+    return this.#detached;
   }
 
   /** Whether its present connection has ended, or never came to be. @internal */
@@ -272,9 +302,10 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   }
 
   #onEnding(reason: Closed['reason'], error: Error | undefined): void {
-    if (this.stopping) this.closeMailboxes();
+    this.#detached = reason === 'detached';
+    if (this.stopping || this.#detached) this.closeMailboxes();
     const failed = reason === 'failed' ? error : undefined;
-    this.#failure ??= failed ?? new ChannelError('respondent-gone', `context ${this.name} has ${reason === 'lost' ? 'disconnected' : 'shut down'}${error ? `: ${error.message}` : ''}`);
+    this.#failure ??= failed ?? new ChannelError('respondent-gone', `context ${this.name} has ${ENDINGS[reason]}${error ? `: ${error.message}` : ''}`);
   }
 
   /** A connection is over: gives up, or sees to the next one. */

@@ -53,6 +53,8 @@ export interface FactoryScope {
   direct(spec: ContextSpec, listener: ConnectionListener): Connection;
   /** Sends a request to the hop that leads to its `viaId`. */
   send(hopId: number, request: ConnectRequest): void;
+  /** Sends the request to detach a context to the hop that leads to the one that has started it. */
+  detach(hopId: number, viaId: number, id: number): void;
   /** The stream that leads to a context. */
   route(contextId: number): Stream | undefined;
   /** A context by way of another begins: it is not announced yet. */
@@ -132,15 +134,21 @@ export class ContextFactory {
   #via({ options, ...spec }: ContextSpec, via: Context, stopping: () => boolean, listener: ConnectionListener): Connection {
     const { scope } = this.#scope;
     this.#scope.expect(spec.id, spec.name, via.id);
+    const hop = (): number | undefined => (isGone(via) ? undefined : this.#scope.route(firstOf(via).id)?.remoteId);
     const plan: ViaPlan = {
       via,
       request: { ...spec, options, viaId: via.id },
       fault: faultOf(options),
       send: (request) => {
-        const hopId = isGone(via) ? undefined : this.#scope.route(firstOf(via).id)?.remoteId;
+        const hopId = hop();
         if (hopId !== undefined) this.#scope.send(hopId, request);
         return hopId !== undefined;
       },
+      detach: () => {
+        const hopId = hop();
+        if (hopId !== undefined) this.#scope.detach(hopId, via.id, spec.id);
+      },
+      detached: () => via instanceof ConnectedContext && via.detached,
       route: () => this.#scope.route(via.id),
       dropRoute: () => {
         this.#scope.dropRoute(spec.id);

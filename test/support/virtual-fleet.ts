@@ -116,6 +116,7 @@ export class VirtualFleet {
       expect: () => undefined,
       stats: () => ({ sent: undefined, received: undefined, modules: undefined }),
       send: () => undefined,
+      detach: () => undefined,
       route: (id) => this.router.table.get(id),
       prepare: () => undefined,
       onOutput: () => undefined,
@@ -136,6 +137,7 @@ export class VirtualFleet {
             booted: (version) => {
               this.routing.routes.booted(id, version);
             },
+            loadDetaching: () => undefined,
             attempts: [{ open: this.#open(config) }],
           },
           listener,

@@ -95,7 +95,8 @@ export class BrokerThread {
     this.#router.addHandler(LOAD_PART, { policy: hasParentAuthority, deliver: (message) => { if (message.replyTo !== IS_DEAD) this.#loadPart(message.data); } });
     this.#logDrops();
     this.#parent.closed.subscribe(() => {
-      this.#shutdown();
+      // One that is detached has let go of its parent.
+      if (table.parent) this.#shutdown();
     });
     this.#router.add(this.#main);
     this.#router.add(this.#parent);

@@ -330,10 +330,14 @@ export class Router {
   }
 
   /** Takes the news from above that a context is gone. @internal */
-  delRoute({ replyTo, data }: Message): void {
+  delRoute({ srcId, replyTo, data }: Message): void {
     if (replyTo === IS_DEAD || data.length !== 2) return;
     const id = Buffer.from(data).readUInt16BE(0);
-    if (id !== this.id && !this.parentIds.includes(id)) this.#gone(id, true);
+    const above = this.parentIds.indexOf(id);
+    // A context above has let its subtree go, and those beyond it have no say here any more. That this very context was
+    // detached is for its other thread to tell.
+    if (above > 0 || (above === 0 && srcId === this.id)) (this.parentIds as number[]).length = above;
+    if (id !== this.id && id !== this.parentIds[0]) this.#gone(id, true);
   }
 
   #streamClosed(stream: Stream, error: Error | undefined): void {

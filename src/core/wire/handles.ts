@@ -22,6 +22,8 @@ export const ADD_ROUTE = 103;
 export const DEL_ROUTE = 104;
 /** Child to parent: IDs for contexts of its own are wanted. */
 export const ALLOCATE_ID = 105;
+/** Parent to child: let go of me; child to parent: I am about to. */
+export const DETACHING = 109;
 /** Caller to callee: cancel a call, or grant it credit. Ours; Mitogen has no such handle. */
 export const CALL_CONTROL = 114;
 
@@ -41,6 +43,9 @@ export const PARENTHOOD = 118;
  * `invalid-handle`, which is the sign. Ours.
  */
 export const PING = 119;
+
+/** Between the threads of a context: open a UNIX socket that others attach to, and close it. Ours. */
+export const LISTEN = 120;
 
 /** The numbers that are the library's, now or later. */
 export const FIRST_RESERVED_HANDLE = 100;

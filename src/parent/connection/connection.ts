@@ -4,8 +4,11 @@ import type { ExitStatus, OutputChunk } from './transport.ts';
 
 /** How a context came to its end. */
 export interface Closed {
-  /** `shutdown`: as asked. `failed`: it never connected. `lost`: it or the way to it ended by itself. */
-  readonly reason: 'shutdown' | 'failed' | 'lost';
+  /**
+   * `shutdown`: as asked. `failed`: it never connected. `lost`: it or the way to it ended by itself. `detached`: it, or the
+   * context by way of which it was made, goes on without us.
+   */
+  readonly reason: 'shutdown' | 'failed' | 'lost' | 'detached';
   /** The ConnectError, or what broke the link. */
   readonly error?: Error;
   /** How its process ended, where that is known. */
@@ -32,4 +35,6 @@ export interface Connection {
   readonly closed: Observable<Closed>;
   /** Ends the context in order, and by force when that takes longer than the grace. */
   shutdown(): void;
+  /** Has the context, which is there, go on without us. */
+  detach(): void;
 }

@@ -5,13 +5,17 @@ import type { Router } from '../../core/routing/router.ts';
 import { Stream } from '../../core/routing/stream.ts';
 import { KILL_AFTER_MS } from '../../core/shutdown.ts';
 import { LineSplitter } from '../../core/stdio/lines.ts';
-import { SHUTDOWN } from '../../core/wire/handles.ts';
+import { IS_DEAD } from '../../core/wire/frame.ts';
+import type { Message } from '../../core/wire/frame.ts';
+import { DETACHING, FIRST_DYNAMIC_HANDLE, SHUTDOWN } from '../../core/wire/handles.ts';
+import { decodeValue } from '../../core/wire/values.ts';
 import { handshake } from '../bootstrap/handshake.ts';
 import type { Booted } from '../bootstrap/handshake.ts';
 import { lacksNode, lastError } from '../bootstrap/ladder.ts';
 import type { Attempt } from '../bootstrap/ladder.ts';
 import { bootstrapParts } from '../bootstrap/parts.ts';
 import type { Admission } from './admission.ts';
+import { sendValue } from '../modules/send.ts';
 import { ConnectError } from './connect-error.ts';
 import type { Closed, Connection, ConnectionListener } from './connection.ts';
 import { keepAlive } from './keepalive.ts';
@@ -35,6 +39,8 @@ export interface ConnectPlan {
   attach(stream: Stream): void;
   /** Makes known that the context is connected. */
   booted(nodeVersion: string): void;
+  /** Sends the child the parts of the library that it takes to go on alone. */
+  loadDetaching(): void;
 }
 
 /** A child of this very process: starts it, boots it, and sees it end. */
@@ -51,6 +57,8 @@ export class DirectConnection implements Connection {
   #transport: Transport | undefined;
   #stopping = false;
   #failed = false;
+  /** The child has said that it goes on without us. */
+  #detached = false;
 
   constructor(router: Router, plan: ConnectPlan, listener: ConnectionListener) {
     const { id } = plan.config;
@@ -65,6 +73,7 @@ export class DirectConnection implements Connection {
     this.stream.closed.subscribe((error) => {
       this.#ending(error);
     });
+    router.addConversation(id, DETACHING, { deliver: (message) => { this.#onDetaching(message); } });
     router.add(this.stream);
     // Behind it: the routes are taken back before anyone is told that nothing is left.
     this.stream.closed.subscribe((error) => {
@@ -91,6 +100,31 @@ export class DirectConnection implements Connection {
     router.send({ dstId: id, srcId: router.id, handle: SHUTDOWN, replyTo: 0, data: Buffer.alloc(0) });
     // The child keeps to the grace by itself; this is for one that does not.
     const force = router.broker.after(graceMs + KILL_AFTER_MS, () => {
+      this.stream.disconnect();
+    });
+    this.stream.closed.subscribe(() => {
+      force.unsubscribe();
+    });
+  }
+
+  detach(): void {
+    this.#plan.loadDetaching();
+    sendValue(this.#router, this.#plan.config.id, DETACHING, null);
+  }
+
+  /** The child leaves. From our answer on it is not ours to end, only to be parted from. */
+  #onDetaching({ replyTo, data, tail }: Message): void {
+    if (replyTo === IS_DEAD || replyTo < FIRST_DYNAMIC_HANDLE || decodeValue(data, tail) !== null) return;
+    const { id, graceMs } = this.#plan.config;
+    const router = this.#router;
+    if (this.#stopping) {
+      router.sendDead(id, replyTo, 'error', 'the context has been told to shut down');
+      return;
+    }
+    this.#detached = true;
+    sendValue(router, id, replyTo, null);
+    // It closes the connection when it has read everything that came before; this is for one that does not.
+    const force = router.broker.after(graceMs, () => {
       this.stream.disconnect();
     });
     this.stream.closed.subscribe(() => {
@@ -182,8 +216,19 @@ export class DirectConnection implements Connection {
 
   #ended(error: Error | undefined): void {
     const end: Closed = { reason: this.#reason, ...(error && { error }) };
-    if (this.#transport) this.#reap(this.#transport, end);
+    if (this.#detached) this.#release(end);
+    else if (this.#transport) this.#reap(this.#transport, end);
     else this.#finish(end);
+  }
+
+  /** Nothing of ours is left of a process that goes on. */
+  #release(end: Closed): void {
+    this.#transport?.link.destroy();
+    this.#transport?.release?.();
+    // Behind the news that its routes are gone.
+    this.#router.broker.defer(() => {
+      this.#finish(end);
+    });
   }
 
   /** Sees the process end, with growing emphasis (Mitogen's Reaper), and its output arrive. */

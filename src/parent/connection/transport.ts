@@ -27,6 +27,8 @@ export interface Transport {
   kill(signal: 'SIGTERM' | 'SIGKILL'): void;
   /** Why it ended before its context was up, where the method knows more than {@link classifyExit}. */
   explain?(evidence: ExitEvidence): ConnectError;
+  /** Lets go of a process that goes on without us: closes what we have of it beside the link, and does not wait for its end. */
+  release?(): void;
 }
 
 /** The first stage in both forms that connection methods need (src/parent/bootstrap/first-stage.ts). */

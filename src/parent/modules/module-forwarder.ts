@@ -18,8 +18,11 @@ const MAX_WAITING = 10_000;
 /** Bytes of files beside modules that are kept for the next child. */
 const MAX_KEPT_RESOURCES: number = 32 * 1024 * 1024;
 
+/** The answer to whoever asks for a module in a tree whose root is not a master. */
+const NO_MASTER: Target = '!ERR_TENDRIL_DETACHED';
+
 /** Who waits for an answer of the parent. */
-type Waiting = { readonly kind: 'module'; readonly childId: number; readonly request: ModuleRequest } | { readonly kind: 'resource'; readonly childId: number };
+type Waiting = { readonly kind: 'module'; readonly childId: number; readonly request: ModuleRequest } | { readonly kind: 'resource'; readonly childId: number; readonly request: ResourceRequest };
 
 /**
  * Serves modules to the children of a context that is not the master (Mitogen's ModuleForwarder): from what it has had
@@ -39,6 +42,8 @@ export class ModuleForwarder {
   #resourceBytes = 0;
   readonly #sent = new Map<number, SentModules>();
   readonly #waiting = new Map<string, Waiting[]>();
+  /** Nobody is above. */
+  #root = false;
 
   /** @param profile - how modules are run in this very context */
   constructor(router: Router, profile: Profile) {
@@ -60,13 +65,30 @@ export class ModuleForwarder {
    */
   whenImporter(profile: Profile, ready: () => void): void {
     const wanted = this.#importerWanted.get(profile);
-    if (this.#importers.has(profile)) ready();
+    if (this.#importers.has(profile) || this.#root) ready();
     else if (wanted) wanted.push(ready);
     else {
       this.#importerWanted.set(profile, [ready]);
       // It comes ahead of any module; unless the other thread has it, which sends it here.
       sendValue(this.#router, this.#router.parentIds[0] ?? 0, GET_MODULE, [profile, 'id', '', PARENT_ID] satisfies ModuleRequest);
     }
+  }
+
+  /** There is nobody to ask any more: what is not here cannot be had, and those who wait are told. */
+  becomeRoot(): void {
+    this.#root = true;
+    for (const ready of [...this.#importerWanted.values()].flat()) ready();
+    this.#importerWanted.clear();
+    const waiting = [...this.#waiting.values()].flat();
+    this.#waiting.clear();
+    for (const one of waiting) this.#deny(one);
+  }
+
+  #deny(waiting: Waiting): void {
+    if (waiting.kind === 'module') {
+      const [profile, kind, from, specifier] = waiting.request;
+      this.#push(waiting.childId, profile, [], [[kind, from, specifier, NO_MASTER]]);
+    } else if (this.#router.table.get(waiting.childId) !== undefined) sendValue(this.#router, waiting.childId, LOAD_RESOURCE, [...waiting.request, 'ENOENT', null]);
   }
 
   #onLoadModule(message: Message): void {
@@ -118,6 +140,10 @@ export class ModuleForwarder {
   }
 
   #ask(name: string, waiting: Waiting, handle: number, request: ModuleRequest | ResourceRequest): void {
+    if (this.#root) {
+      this.#deny(waiting);
+      return;
+    }
     const others = this.#waiting.get(name);
     if (others) {
       others.push(waiting);
@@ -160,7 +186,7 @@ export class ModuleForwarder {
     const name = request.join(' ');
     const known = this.#resources.get(name);
     if (known) sendValue(this.#router, message.srcId, LOAD_RESOURCE, known);
-    else this.#ask(name, { kind: 'resource', childId: message.srcId }, GET_RESOURCE, request);
+    else this.#ask(name, { kind: 'resource', childId: message.srcId, request }, GET_RESOURCE, request);
   }
 
   #onLoadResource(message: Message): void {

@@ -135,6 +135,20 @@ export class IdBlocks {
     return this.#granted.holder(id) === childId && this.mayBeRouted(id);
   }
 
+  /**
+   * This context is the root of its tree from now on: it has all IDs but those that somebody here has, and those of its old
+   * parents, whom contexts below may still obey. IDs that somebody here has known as a context of the old tree rest first.
+   */
+  becomeRoot(parentIds: readonly number[], isKnown: (id: number) => boolean): void {
+    const taken = new Set([this.#router.id, ...parentIds, ...this.#used, ...this.#leaving]);
+    const isHere = (id: number): boolean => taken.has(id) || this.#granted.holder(id) !== undefined || this.#router.table.get(id) !== undefined || this.#pool.has(id);
+    for (let id = 1; id <= MAX_ID; id++) {
+      if (isHere(id)) continue;
+      if (isKnown(id)) this.#pool.release([id, id + 1]);
+      else this.#pool.add([id, id + 1]);
+    }
+  }
+
   /** Neither this context nor one above it. */
   mayBeRouted(id: number): boolean {
     return id !== this.#router.id && !this.#router.parentIds.includes(id);

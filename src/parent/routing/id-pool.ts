@@ -34,6 +34,10 @@ class Queue<T> {
     this.#items.push(item);
   }
 
+  items(): readonly T[] {
+    return this.#items.slice(this.#head);
+  }
+
   drop(): void {
     this.#head++;
     if (this.#head < 1024 || this.#head * 2 < this.#items.length) return;
@@ -88,6 +92,12 @@ export class IdPool {
   release(range: IdRange): void {
     this.#restingCount += range[1] - range[0];
     this.#resting.push({ until: this.#now() + this.#restMs, range });
+  }
+
+  /** Whether an ID is here, free or at rest. */
+  has(id: number): boolean {
+    const covers = ([start, end]: IdRange): boolean => start <= id && id < end;
+    return this.#free.items().some(covers) || this.#resting.items().some(({ range }) => covers(range));
   }
 
   /** Up to `count` IDs, in as few ranges as there are. */

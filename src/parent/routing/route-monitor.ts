@@ -61,6 +61,11 @@ export class RouteMonitor {
     return this.#known.size;
   }
 
+  /** The contexts behind this one, with the names that they were announced with. */
+  get names(): (readonly [id: number, name: string])[] {
+    return [...this.#known].map(([id, { name }]) => [id, name]);
+  }
+
   /** The name that a context behind this one was announced with. */
   nameOf(id: number): string | undefined {
     return this.#known.get(id)?.name;

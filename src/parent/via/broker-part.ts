@@ -25,7 +25,8 @@ export function start(host: ParentHost, packed: Uint8Array): void {
       log.record('tendril', 'warn', text);
     },
   });
-  new Parenthood(router, ledger, routing.ids);
+  const parenthood = new Parenthood(router, ledger, routing.ids);
+  Object.assign(host, { routing, forwarder, parenthood } satisfies Partial<ParentHost>);
   host.reaped = new Connector({ router, config, core, ledger, methods, routing, forwarder }).reaped;
   // What has come before is with the main thread.
   host.recall();

@@ -18,9 +18,11 @@ import { profileOf } from '../modules/profile.ts';
 import { sendValue } from '../modules/send.ts';
 import type { ChildRouting } from '../routing/child-routing.ts';
 import type { PartLedger, PartName } from './part-ledger.ts';
-import { partsOf } from './part-ledger.ts';
+import { ATTACH_PARTS, partsOf } from './part-ledger.ts';
 import { reportedError } from './protocol.ts';
 import type { ConnectMessage, ConnectRequest, Report } from './protocol.ts';
+
+type DetachMessage = Extract<ConnectMessage, readonly ['detach', ...unknown[]]>;
 
 const NO_CACHE = new Uint8Array(0);
 
@@ -56,10 +58,19 @@ export class Connector {
 
   #onMessage(message: Message): void {
     if (message.replyTo === IS_DEAD) return;
-    const [kind, value] = decodeValue(message.data, message.tail) as ConnectMessage;
+    const request = decodeValue(message.data, message.tail) as ConnectMessage;
+    const [kind, value] = request;
     if (kind === 'end') this.#connections.get(value)?.shutdown();
+    else if (kind === 'detach') this.#detach(request);
     else if (value.viaId === this.#scope.router.id) this.#connect(value);
     else this.#passOn(value);
+  }
+
+  #detach([, viaId, id]: DetachMessage): void {
+    const { router, ledger } = this.#scope;
+    const next = router.table.get(viaId);
+    if (viaId === router.id) this.#connections.get(id)?.detach();
+    else if (next !== undefined) forwardDetach(router, ledger, next.remoteId, viaId, id);
   }
 
   #passOn(request: ConnectRequest): void {
@@ -73,7 +84,7 @@ export class Connector {
   }
 
   #connect(request: ConnectRequest): void {
-    const { router, config, core, methods, routing, forwarder } = this.#scope;
+    const { router, config, core, ledger, methods, routing, forwarder } = this.#scope;
     const { id, name, title, method, options, bootTimeoutMs, logLevel, profile, keepalive = config.keepalive } = request;
     const way = methods.get(method);
     if (way === undefined || router.table.get(id) !== undefined) {
@@ -98,6 +109,9 @@ export class Connector {
         },
         booted: (nodeVersion) => {
           routing.routes.booted(id, nodeVersion);
+        },
+        loadDetaching: () => {
+          ledger.send(id, ATTACH_PARTS);
         },
       },
       {
@@ -140,4 +154,10 @@ export function forward(router: Router, ledger: PartLedger, nextId: number, requ
   const names: readonly PartName[] = partsOf(request.method);
   ledger.send(nextId, names);
   sendValue(router, nextId, CONNECT, ['connect', request] satisfies ConnectMessage);
+}
+
+/** Sends the request to detach a context on its way, behind the parts that it takes there. */
+export function forwardDetach(router: Router, ledger: PartLedger, nextId: number, viaId: number, id: number): void {
+  ledger.send(nextId, ATTACH_PARTS);
+  sendValue(router, nextId, CONNECT, ['detach', viaId, id] satisfies ConnectMessage);
 }

@@ -14,7 +14,7 @@ import { ContextFactory } from '../context-factory.ts';
 import type { ContextOptions } from '../context-options.ts';
 import { profileOf } from '../modules/profile.ts';
 import { defaultName } from '../connection/naming.ts';
-import { partsOf } from './part-ledger.ts';
+import { ATTACH_PARTS, partsOf } from './part-ledger.ts';
 
 /**
  * The main thread's side of a context that makes contexts: `router.local()` and the others, and calls to what they give.
@@ -41,6 +41,10 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
     },
     send: (_hopId, request) => {
       send(CONNECT, ['connect', request], config.id);
+    },
+    detach: (_hopId, viaId, id) => {
+      needParts(ATTACH_PARTS);
+      send(CONNECT, ['detach', viaId, id], config.id);
     },
     route: () => router.table.parent,
     // The other thread knows.

@@ -18,50 +18,59 @@ export class Parenthood {
   readonly #router: Router;
   readonly #ledger: PartLedger;
   readonly #ids: IdBlocks;
-  /** Children that have asked for parts that are not here yet, and all that each has asked for meanwhile. */
-  readonly #waiting = new Map<number, Set<PartName>>();
+  /** Children that want parts which have not come here, and what each has asked for last. */
+  readonly #waiting = new Map<number, readonly PartName[]>();
 
   constructor(router: Router, ledger: PartLedger, ids: IdBlocks) {
     this.#router = router;
     this.#ledger = ledger;
     this.#ids = ids;
-    router.addHandler(PARENTHOOD, { policy: isAdjacent, deliver: (message) => { this.#onMessage(message); } });
     router.events.subscribe((event) => {
       if (event.type === 'stream-closed') this.#waiting.delete(event.id);
     });
+    router.addHandler(PARENTHOOD, { policy: isAdjacent, deliver: (message) => { this.#onMessage(message); } });
   }
 
   #onMessage(message: Message): void {
     if (message.replyTo === IS_DEAD) return;
     if (message.srcId === this.#router.parentIds[0]) {
-      // The answer to a question of the other thread's, or to one that was asked for children. The parts have come ahead of it.
+      // The answer to a question of the other thread's, or of a child's.
       this.#router.table.twin?.send(message);
-      for (const [childId, names] of this.#waiting) if (this.#ledger.lacks([...names]).length === 0) this.#give(childId, [...names]);
+      const [news] = decodeValue(message.data, message.tail) as readonly [unknown];
+      for (const [childId, wanted] of [...this.#waiting]) if (news === 'no-parts' || this.#hasAll(wanted)) this.#give(childId, wanted);
       return;
     }
     const [kind, names] = checkRequest(decodeValue(message.data, message.tail));
+    const { id, table } = this.#router;
     if (kind === 'id') {
-      if (message.srcId === this.#router.id) this.#allocate();
-    } else if (message.srcId !== this.#router.id) {
-      const lacking = this.#ledger.lacks(names);
-      if (lacking.length === 0) this.#give(message.srcId, names);
-      else this.#fetch(message.srcId, names, lacking);
+      if (message.srcId === id) this.#allocate();
+    } else if (message.srcId === id) {
+      // Of a context that has no parent to ask.
+      this.#answer(this.#hasAll(names) ? ['parts', names] : ['no-parts']);
+    } else if (this.#hasAll(names) || table.parent === undefined) this.#give(message.srcId, names);
+    else {
+      const asked = this.#waiting.get(message.srcId);
+      this.#waiting.set(message.srcId, names);
+      // Once, however often the child asks.
+      if (asked?.join() !== names.join()) sendValue(this.#router, table.parent.remoteId, PARENTHOOD, ['parts', names]);
     }
   }
 
-  #give(childId: number, names: readonly PartName[]): void {
-    this.#waiting.delete(childId);
-    this.#ledger.send(childId, names);
-    // Behind them.
-    sendValue(this.#router, childId, PARENTHOOD, ['parts', names]);
+  /** There is nobody to ask any more. */
+  becomeRoot(): void {
+    for (const [childId, names] of [...this.#waiting]) this.#give(childId, names);
   }
 
-  /** What no context on the way has used yet is asked for above. */
-  #fetch(childId: number, names: readonly PartName[], lacking: readonly PartName[]): void {
-    const others = this.#waiting.get(childId);
-    this.#waiting.set(childId, new Set([...(others ?? []), ...names]));
-    // Once, whatever the child does meanwhile; there are two parts, and the first is here.
-    if (others === undefined) sendValue(this.#router, this.#router.parentIds[0] ?? 0, PARENTHOOD, ['parts', lacking]);
+  #hasAll(names: readonly PartName[]): boolean {
+    return names.every((name) => this.#ledger.has(name));
+  }
+
+  /** Sends a child what it has asked for, and says so behind it; or that it cannot be had. */
+  #give(childId: number, names: readonly PartName[]): void {
+    this.#waiting.delete(childId);
+    const complete = this.#hasAll(names);
+    if (complete) this.#ledger.send(childId, names);
+    sendValue(this.#router, childId, PARENTHOOD, complete ? ['parts', names] : ['no-parts']);
   }
 
   #allocate(): void {

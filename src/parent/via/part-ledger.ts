@@ -1,15 +1,18 @@
 import type { Router } from '../../core/routing/router.ts';
 import { LOAD_PART } from '../../core/wire/handles.ts';
 
-export const PART_NAMES = ['parent', 'ssh'] as const;
+export const PART_NAMES = ['parent', 'ssh', 'attach'] as const;
 
-/** A part of the library that is not in the core: what every context with children needs, and what one method needs beside it. */
+/** A part of the library that is not in the core: what every context with children needs, and what one method or use needs beside it. */
 export type PartName = (typeof PART_NAMES)[number];
 
 /** What a connection method takes, in this order. */
 export function partsOf(method: string): readonly PartName[] {
   return method === 'ssh' ? ['parent', 'ssh'] : ['parent'];
 }
+
+/** What it takes to go on without parents, and to let other processes in. */
+export const ATTACH_PARTS: readonly PartName[] = ['parent', 'attach'];
 
 /** Sends parts to direct children, each once to each. */
 export class PartLedger {
@@ -26,6 +29,15 @@ export class PartLedger {
     });
   }
 
+  /** Whether a part is here to be sent. */
+  has(name: PartName): boolean {
+    try {
+      return this.#packed(name) !== undefined;
+    } catch {
+      return false;
+    }
+  }
+
   /** Sends what the child does not have. */
   send(childId: number, names: readonly PartName[]): void {
     let sent = this.#sent.get(childId);
@@ -37,10 +49,5 @@ export class PartLedger {
       sent.add(name);
       this.#router.send({ dstId: childId, srcId: this.#router.id, handle: LOAD_PART, replyTo: 0, data });
     }
-  }
-
-  /** Those of the parts that have not come here. */
-  lacks(names: readonly PartName[]): readonly PartName[] {
-    return names.filter((name) => this.#packed(name) === undefined);
   }
 }

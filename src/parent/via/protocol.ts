@@ -30,7 +30,7 @@ export interface ConnectRequest {
 }
 
 /** Payload of CONNECT. */
-export type ConnectMessage = readonly ['connect', ConnectRequest] | readonly ['end', id: number];
+export type ConnectMessage = readonly ['connect', ConnectRequest] | readonly ['end', id: number] | readonly ['detach', viaId: number, id: number];
 
 /** An error as it travels in a report. */
 export type ReportedError = readonly [reason: string | null, message: string, phase: string, output: string];
@@ -46,7 +46,7 @@ export type Report =
 const MAX_TEXT = 8192;
 const MAX_LINE: number = 64 * 1024;
 const PHASES: readonly string[] = ['transport', 'authentication', 'command', 'runtime', 'first-stage', 'core'];
-const REASONS: readonly string[] = ['shutdown', 'failed', 'lost'];
+const REASONS: readonly string[] = ['shutdown', 'failed', 'lost', 'detached'];
 const STREAMS: readonly string[] = ['stdout', 'stderr', 'stdio'];
 
 /** Stands for the reason where a connection was lost for want of a sign of life. */

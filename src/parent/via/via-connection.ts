@@ -27,6 +27,10 @@ export interface ViaPlan {
   readonly fault: ConnectError | undefined;
   /** Sends the request on its way: to the hop that leads to `via`. False when there is none. */
   send(request: ConnectRequest): boolean;
+  /** Has the context go on alone, by way of the hop that leads to `via`. */
+  detach(): void;
+  /** Whether `via` has been detached, and this context with it. */
+  detached(): boolean;
   /** The stream that leads to `via`. */
   route(): Stream | undefined;
   /** Takes away what leads to the context. */
@@ -91,6 +95,10 @@ export class ViaConnection implements Connection {
     if (!this.stream.opened) this.#failed(new ConnectError('CANCELLED', `the connection of ${this.#plan.request.name} was cancelled by a shutdown`, { phase: 'transport' }));
   }
 
+  detach(): void {
+    if (this.#end === undefined) this.#plan.detach();
+  }
+
   #tell(message: ConnectMessage): void {
     const { data } = encodeValue(message);
     this.#router.send({ dstId: this.#plan.via.id, srcId: this.#router.id, handle: CONNECT, replyTo: 0, data });
@@ -113,7 +121,7 @@ export class ViaConnection implements Connection {
         return;
       case 'ending': {
         const error = report[2] === null ? undefined : errorOf(report[2], via.name);
-        if (this.stream.opened) this.#ending(report[1] === 'shutdown' || this.#plan.stopping() ? 'shutdown' : 'lost', error);
+        if (this.stream.opened) this.#ending(report[1] === 'detached' ? 'detached' : report[1] === 'shutdown' || this.#plan.stopping() ? 'shutdown' : 'lost', error);
         else this.#failed(error ?? new ConnectError('CONNECT_EOF', `via ${via.name}: the connection ended before the context was up`, { phase: 'transport' }));
         return;
       }
@@ -135,7 +143,8 @@ export class ViaConnection implements Connection {
 
   #lost(): void {
     const text = `context ${this.#plan.via.name}, by way of which it is reached, is gone`;
-    if (this.stream.opened) this.#ending(this.#plan.stopping() ? 'shutdown' : 'lost', new Error(text));
+    if (this.#plan.detached()) this.#ending('detached', undefined);
+    else if (this.stream.opened) this.#ending(this.#plan.stopping() ? 'shutdown' : 'lost', new Error(text));
     else this.#failed(new ConnectError('VIA_LOST', `${text}; connect that first`, { phase: 'transport' }));
     this.#finish(undefined);
   }
@@ -182,7 +191,7 @@ export class ViaConnection implements Connection {
 }
 
 /** A link whose messages go out on another stream. */
-function passingTo(route: Stream): Link {
+export function passingTo(route: Stream): Link {
   return {
     chunks: NEVER,
     volatile: false,

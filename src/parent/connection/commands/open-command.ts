@@ -135,6 +135,10 @@ class CommandTransport implements Transport {
     this.#process.kill(signal);
   }
 
+  release(): void {
+    this.#process.release();
+  }
+
   explain(evidence: ExitEvidence): ConnectError {
     return this.#refusal ?? classifyExit(evidence, [...this.#plan.rules, ...(this.#plan.tty === undefined ? [] : TTY_RULES)]);
   }
