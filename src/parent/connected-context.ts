@@ -310,7 +310,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
 
   /** A connection is over: gives up, or sees to the next one. */
   #ended(closed: Closed): void {
-    const delayMs = this.stopping ? undefined : this.#delay(closed);
+    const delayMs = this.stopping || closed.reason === 'detached' ? undefined : this.#delay(closed);
     if (delayMs === undefined) {
       this.#finish(closed);
       return;

@@ -205,12 +205,14 @@ export class DirectConnection implements Connection {
   }
 
   get #reason(): Closed['reason'] {
+    if (this.#detached) return 'detached';
     return this.stream.opened ? (this.#stopping ? 'shutdown' : 'lost') : 'failed';
   }
 
   #ending(error: Error | undefined): void {
     this.#failed = true;
     this.#connecting.unsubscribe();
+    this.#router.removeConversation(this.#plan.config.id, DETACHING);
     this.#listener.onEnding(this.#reason, error);
   }
 
@@ -225,10 +227,7 @@ export class DirectConnection implements Connection {
   #release(end: Closed): void {
     this.#transport?.link.destroy();
     this.#transport?.release?.();
-    // Behind the news that its routes are gone.
-    this.#router.broker.defer(() => {
-      this.#finish(end);
-    });
+    this.#finish(end);
   }
 
   /** Sees the process end, with growing emphasis (Mitogen's Reaper), and its output arrive. */
