@@ -195,6 +195,17 @@ describe('a context by way of another', () => {
     }
   });
 
+  it('must be given a context of the same master', () =>
+    withTree({}, ({ master }) =>
+      withTree({}, async ({ master: another }) => {
+        const [one, other] = [master.local(), another.local()];
+        // Both masters number from 1.
+        expect(other.id).toBe(one.id);
+        for (const via of [other, 'bastion', null, 5]) expect(() => master.local({ via } as never)).toThrow(expect.objectContaining({ code: 'ERR_TENDRIL_BAD_OPTION', message: expect.stringContaining('the option via must be a context of this master') as unknown }) as never);
+        expect(await first(master.local({ via: master.self }).call(tasks.parentPid))).toBe(process.pid);
+      }),
+    ));
+
   it('gets options that can be sent only', () =>
     withTree({}, async ({ master }) => {
       const one = master.local();

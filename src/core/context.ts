@@ -123,6 +123,11 @@ export class Context implements Callable, Wired {
     return this.with({ chain: `${String(this.#scope.router.id)}.${String(this.#scope.router.allocateHandle())}` });
   }
 
+  /** Whether it is seen from the process of this scope: others may use the same ID for another. @internal */
+  isOf(scope: ContextScope): boolean {
+    return this.#scope === scope;
+  }
+
   /** How calls reach this context; the master's contexts say here when they are connected. @internal */
   protected target(): CallTarget {
     return {

@@ -1,6 +1,8 @@
 import { hostname, userInfo } from 'node:os';
 import type { Keepalive, LogLevel } from '../core/config.ts';
-import type { Context, ContextScope } from '../core/context.ts';
+import { Context } from '../core/context.ts';
+import type { ContextScope } from '../core/context.ts';
+import { UsageError } from '../core/errors.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
 import { IS_DEAD } from '../core/wire/frame.ts';
 import { PROFILE } from '../core/wire/handles.ts';
@@ -87,9 +89,10 @@ export class ContextFactory {
   make(method: string, options: ContextOptions & object, defaultName: string): ConnectedContext {
     checkKeepalive(options.keepalive);
     const reconnect = reconnectFunction(options.reconnect);
-    const via = options.via ?? this.#scope.via;
+    const chosen = this.#checked(options.via);
+    const via = chosen ?? this.#scope.via;
     const firstId = this.#scope.allocateId();
-    const name = options.name ?? `${options.via === undefined ? '' : `${options.via.name}.`}${defaultName}.${String(firstId)}`;
+    const name = options.name ?? `${chosen === undefined ? '' : `${chosen.name}.`}${defaultName}.${String(firstId)}`;
     const spec: Omit<ContextSpec, 'id'> = {
       name,
       title: safeTitle(options.title ?? `tendril:${name} (from ${userName()}@${hostname()}:${String(process.pid)})`),
@@ -103,7 +106,7 @@ export class ContextFactory {
     const context = new ConnectedContext(this.#scope.scope, {
       id: firstId,
       name,
-      via: options.via,
+      via: chosen,
       sameNode: via === undefined && runsThisNode(method, spec.options),
       reconnect,
       allocateId: () => this.#scope.allocateId(),
@@ -129,6 +132,14 @@ export class ContextFactory {
       this.#contexts.delete(context);
     });
     return context;
+  }
+
+  /** The option `via`; undefined for this very context. One of another master may have the ID of one of ours. */
+  #checked(via: unknown): Context | undefined {
+    const { scope } = this.#scope;
+    if (via === undefined) return undefined;
+    if (!(via instanceof Context) || !via.isOf(scope)) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option via must be a context of this master, or in a child of its router; got ${via instanceof Context ? `${String(via)} of another` : typeof via}`);
+    return via.id === scope.router.id ? undefined : via;
   }
 
   #via({ options, ...spec }: ContextSpec, via: Context, stopping: () => boolean, listener: ConnectionListener): Connection {
