@@ -60,6 +60,15 @@ describe('a context by way of another', () => {
       expect(seen).toEqual(Array.from({ length: 201 }, (_unused, value) => value));
     }));
 
+  it('costs one message down for a call, once its module is there', () =>
+    withTree({}, async ({ master }) => {
+      const [one, , three] = chain(master, 3) as [ConnectedContext, ConnectedContext, ConnectedContext];
+      await first(three.call(tasks.add, 1, 1));
+      const before = [one, three].map((context) => context.stats().sent!.messages);
+      for (let call = 0; call < 10; call++) await first(three.call(tasks.add, call, 1));
+      expect([one, three].map((context, at) => context.stats().sent!.messages - before[at]!)).toEqual([0, 10]);
+    }));
+
   it('goes on while user code of those on the way spins', () =>
     withTree({}, async ({ master }) => {
       const [one, two, three] = chain(master, 3) as [ConnectedContext, ConnectedContext, ConnectedContext];

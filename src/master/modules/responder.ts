@@ -15,6 +15,7 @@ import { closure } from '../../parent/modules/closure.ts';
 import { Packer } from '../../parent/modules/packs.ts';
 import { profileOf } from '../../parent/modules/profile.ts';
 import { sendImporter, sendModules, sendValue } from '../../parent/modules/send.ts';
+import { SentModules } from '../../parent/modules/sent.ts';
 import { importerCodeCache, importerPart } from './importer-parts.ts';
 import { Client } from './client.ts';
 import { CodeCaches } from './code-caches.ts';
@@ -56,6 +57,8 @@ export class ModuleResponder {
   readonly #packer = new Packer();
   readonly #codeCaches: CodeCaches;
   readonly #clients = new Map<number, Client>();
+  /** What those on the way have been told to send on to a context behind them: each call would tell it again. */
+  readonly #forwarded = new Map<number, SentModules>();
   /** What a context has had before it was gone. */
   readonly #find: (id: number) => ResponderTarget | undefined;
 
@@ -125,7 +128,7 @@ export class ModuleResponder {
   prepare(target: ResponderTarget, ref: FunctionRef): void {
     if (ref.module.startsWith('node:')) return;
     const profile = profileOf(target.nodeVersion);
-    if (this.#clients.get(target.id)?.has(profile, ref.module) === true) return;
+    if ((this.#clients.get(target.id) ?? this.#forwarded.get(target.id))?.has(profile, ref.module) === true) return;
     const refusal = this.#policy.refusal(namesOf(ref.module));
     if (refusal !== undefined) throw new TendrilError('ERR_TENDRIL_MODULE_REFUSED', `${ref.module} is not sent to ${target.name}: ${refusal}; see the option modules of Master`);
     this.#refuseFailed(this.#graph.module(ref.module, profile));
@@ -136,6 +139,7 @@ export class ModuleResponder {
   forget(contextId: number): void {
     this.#clients.get(contextId)?.throttle.close();
     this.#clients.delete(contextId);
+    this.#forwarded.delete(contextId);
   }
 
   /** Makes no more code caches. @internal */
@@ -207,7 +211,11 @@ export class ModuleResponder {
     const profile = profileOf(target.nodeVersion);
     const next = this.#router.table.get(target.id)?.remoteId ?? target.id;
     this.#push(this.#client(next), profile, id);
-    if (next !== target.id) sendValue(this.#router, next, FORWARD_MODULE, [target.id, profile, [id]] satisfies ForwardRequest);
+    if (next === target.id) return;
+    let forwarded = this.#forwarded.get(target.id);
+    if (forwarded === undefined) this.#forwarded.set(target.id, (forwarded = new SentModules()));
+    forwarded.add(profile, [id]);
+    sendValue(this.#router, next, FORWARD_MODULE, [target.id, profile, [id]] satisfies ForwardRequest);
   }
 
   #onGetModule(message: Message): void {

@@ -25,6 +25,7 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
   const { router } = scope;
   const log = library['log'] as LogForwarder;
   const self = library['self'] as Context;
+  const forwarded = new Forwarded();
   const factory = new ContextFactory({
     scope,
     logLevel: config.logLevel,
@@ -51,7 +52,8 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
     expect: () => undefined,
     stats: () => ({ sent: undefined, received: undefined, modules: undefined }),
     prepare: (context, { module }) => {
-      if (!module.startsWith('node:')) send(FORWARD_MODULE, [context.id, profileOf(context.nodeVersion), [module]], config.id);
+      if (module.startsWith('node:') || !forwarded.note(context, module)) return;
+      send(FORWARD_MODULE, [context.id, profileOf(context.nodeVersion), [module]], config.id);
     },
     onOutput: ({ name }, stream, line) => {
       log.record(`${name}.${stream}`, 'info', line);
@@ -66,6 +68,18 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
     needParts(partsOf(method));
     return factory.make(method, options, defaultName(method, options));
   };
+}
+
+/** The modules that the other thread was told to send to each context: every call would tell it again. */
+class Forwarded {
+  readonly #modules = new WeakMap<object, Set<string>>();
+
+  /** False when it is noted already. */
+  note(context: object, module: string): boolean {
+    let modules = this.#modules.get(context);
+    if (modules === undefined) this.#modules.set(context, (modules = new Set()));
+    return modules.size < modules.add(module).size;
+  }
 }
 
 /** Finds functions of builtin modules, and of the master's modules that have been evaluated here. */
