@@ -18,6 +18,7 @@ function contextAt(node: VirtualNode, id: number): Context {
     reviver: { context: (other: number, name: string) => new Context(scope, other, name), sender: (contextId: number, handle: number) => new Sender(node.router, contextId, handle) },
     find: () => { throw new Error('no functions here'); },
     open: () => { throw new Error('no modules here'); },
+    service: () => { throw new Error('no services here'); },
   };
   return new Context(scope, id, `c${String(id)}`);
 }

@@ -65,6 +65,7 @@ export class Children {
   readonly #closing = new Map<number, () => void>();
   #listeners = 0;
   #make: Make | undefined;
+  readonly #below = new Set<number>();
 
   constructor(store: Store, loaded: () => LoadedModule[]) {
     this.#store = store;
@@ -78,6 +79,11 @@ export class Children {
     for (const method of METHODS) Object.defineProperty(internals.scope.router, method, { value: (options?: object) => (this.#make ??= this.#load(internals, library))(method, options) });
     Object.defineProperty(internals.scope.router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
     library['detach'] = () => this.#detach(internals.config.id);
+  }
+
+  /** Whether a context is known to be below this one. */
+  isBelow(contextId: number): boolean {
+    return this.#below.has(contextId);
   }
 
   /** Takes what came on PARENTHOOD. */

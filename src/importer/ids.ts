@@ -18,6 +18,33 @@ export function withoutQuery(url: string): string {
   return at < 0 ? url : url.slice(0, at);
 }
 
+/** What runs services; no file either. */
+export const SERVICE_ID = 'file:///.library/service.cjs';
+
+/** Whether an ID is a part of the library, which every context may have. */
+export function isPart(id: string): boolean {
+  return id === PARENT_ID || id === SERVICE_ID;
+}
+
+/** How calls name a service: this and the ID of its module, or nothing for one that has a name of its own. */
+const SERVICE = 'service:';
+
+/** The module of a service, from how calls name it; undefined for what is no service. */
+export function serviceModule(module: string): string | undefined {
+  return module.startsWith(SERVICE) ? module.slice(SERVICE.length) : undefined;
+}
+
+/** How calls name the service that a module exports. */
+export function serviceName(module: string): string {
+  return SERVICE + module;
+}
+
+/** The modules that a call needs where it runs. */
+export function modulesOf(module: string): string[] {
+  const service = serviceModule(module);
+  return service === undefined ? [module] : [SERVICE_ID, service].filter((id) => id !== '');
+}
+
 /** The URL of a module in a child. IDs that are no files (`data:`) are the same everywhere. */
 export function virtualUrl(id: string): string {
   return id.startsWith(SCHEME) ? VIRTUAL_URL + id.slice(SCHEME.length) : id;

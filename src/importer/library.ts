@@ -1,3 +1,5 @@
+import * as policies from './service-policies.ts';
+
 type ErrorClass = new (...args: never[]) => Error;
 
 /**
@@ -13,5 +15,5 @@ export function completeLibrary(library: Record<string, unknown>, error: (code: 
     static readonly brand = 'AttachError';
   }
   const attach = (): Promise<never> => Promise.reject(error('ERR_TENDRIL_CHILD_CALL', 'attach() is not available in a child: it takes modules that only a program of its own has'));
-  return Object.assign(library, { AttachError, AttachedTree: library['Master'], ConnectError, ConnectedContext: library['Context'], ModuleResponder: library['Master'], attach });
+  return Object.assign(library, { AttachError, AttachedTree: library['Master'], ConnectError, ConnectedContext: library['Context'], ModuleResponder: library['Master'], attach, ...policies });
 }

@@ -123,7 +123,7 @@ class Invocation<T> implements Handler, Unsubscribable {
       this.#handle = router.allocateHandle();
       this.respondent = target.contextId;
       router.addHandler(this.#handle, this);
-      router.send({ dstId: this.respondent, srcId: router.id, handle: CALL_FUNCTION, replyTo: this.#handle, data, ...(tail && { tail }) });
+      router.send({ dstId: this.respondent, srcId: router.id, handle: ref.handle ?? CALL_FUNCTION, replyTo: this.#handle, data, ...(tail && { tail }) });
     } catch (error) {
       // The other side never hears of this call, so that its chain fails here.
       if (chain !== null) target.chains.set(chain, error as Error);
