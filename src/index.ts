@@ -46,6 +46,10 @@ export type { Deduplication, Emitted, MethodOptions, RemoteFunction, RemoteMetho
 export { allowAny, allowChildren, allowParents, allowSiblings } from './importer/service-policies.ts';
 export type { ServeOptions } from './master/services.ts';
 export type { Serving } from './service/pool.ts';
+export { RemoteStream } from './core/call/remote-stream.ts';
+export type { Delivery, Window } from './core/call/remote-stream.ts';
+export { stream } from './flow/stream.ts';
+export type { Source } from './flow/source.ts';
 export type { CurrentCall } from './core/call/current-call.ts';
 export type { Keepalive, LogLevel, TraceLevel } from './core/config.ts';
 export type { Broker, Fault } from './core/broker/broker.ts';

@@ -57,7 +57,7 @@ for (const profile of ['native', 'rendered']) {
 }
 // The parts of the library for contexts with children of their own: bodies of functions of `require`, `host` and `packed`.
 // What the core has in it they take from their host.
-const SHARED = /\/core\/(?:context|routing\/stream|wire\/values)\.ts$/;
+const SHARED = /\/core\/(?:context|call\/remote-stream|routing\/stream|wire\/values)\.ts$/;
 const fromHost = {
   name: 'from-host',
   setup(builder) {
@@ -70,7 +70,7 @@ const fromHost = {
     builder.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports={}' }));
   },
 };
-for (const [name, entry] of [['parent', 'parent/via/broker-part'], ['ssh', 'parent/via/ssh-part'], ['attach', 'parent/via/attach-part'], ['maker', 'parent/via/maker-part'], ['service', 'service/service-part']]) {
+for (const [name, entry] of [['parent', 'parent/via/broker-part'], ['ssh', 'parent/via/ssh-part'], ['attach', 'parent/via/attach-part'], ['maker', 'parent/via/maker-part'], ['flow', 'flow/flow-part'], ['service', 'service/service-part']]) {
   const part = await build({
     absWorkingDir: root,
     entryPoints: [`src/${entry}.ts`],
@@ -89,7 +89,7 @@ for (const [name, entry] of [['parent', 'parent/via/broker-part'], ['ssh', 'pare
     plugins: [fromHost],
   });
   const text = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};module.exports.start(host,packed)`;
-  if (name === 'maker' || name === 'service') {
+  if (name === 'maker' || name === 'flow' || name === 'service') {
     // Modules as others, which the importer of the child takes.
     const source = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};return module.exports.start(host)`;
     writeFileSync(`${root}dist/part-${name}.js`, source);

@@ -11,19 +11,20 @@ export const LIBRARY_ID = 'file:///.library/tendril.cjs';
 /** What makes contexts in a child; no file either. */
 export const PARENT_ID = 'file:///.library/parent.cjs';
 
+/** What makes streams in a child, and the operators for them. */
+export const FLOW_ID = 'file:///.library/flow.cjs';
+
+/** What runs services in a child, and calls them. */
+export const SERVICE_ID = 'file:///.library/service.cjs';
+
+/** Parts of the library, which every context may have; the names of their files. */
+export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js'], [SERVICE_ID, 'part-service.js']]);
+
 /** The part of a URL before its query and fragment: instances of a module share a file. */
 export function withoutQuery(url: string): string {
   if (url.startsWith('data:')) return url;
   const at = url.search(/[?#]/);
   return at < 0 ? url : url.slice(0, at);
-}
-
-/** What runs services; no file either. */
-export const SERVICE_ID = 'file:///.library/service.cjs';
-
-/** Whether an ID is a part of the library, which every context may have. */
-export function isPart(id: string): boolean {
-  return id === PARENT_ID || id === SERVICE_ID;
 }
 
 /** How calls name a service: this and the ID of its module, or nothing for one that has a name of its own. */

@@ -56,7 +56,7 @@ export class Services {
     const { host, children } = this.#store;
     const text = Buffer.from(this.#store.record(SERVICE_ID)[2]).toString();
     const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-services' }) as (require: NodeJS.Require, host: ServiceHost) => ServicePart;
-    this.#part = start(host.require, { ...internals, loaded: this.#loaded, load: this.#load, error: host.error, isBelow: (id) => children.isBelow(id) });
+    this.#part = start(host.require, { ...internals, ...host.library(), loaded: this.#loaded, load: this.#load, error: host.error, isBelow: (id) => children.isBelow(id) });
     return this.#part;
   }
 }

@@ -13,9 +13,9 @@ export function partFile(name: PartName): Uint8Array {
   return part;
 }
 
-/** What makes contexts in a child, or runs services: the text of a function, which goes through the importer. */
-export function importedPart(name: 'maker' | 'service'): string {
-  return read(`part-${name}.js`).toString();
+/** A part for the main thread of a child: the text of a function, which goes through the importer. */
+export function libraryPart(file: string): string {
+  return read(file).toString();
 }
 
 function read(name: string): Buffer {

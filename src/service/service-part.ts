@@ -1,4 +1,5 @@
-import type { ServiceOpener } from '../core/context.ts';
+import { invoke } from '../core/call/invoke.ts';
+import type { ContextScope, ServiceOpener } from '../core/context.ts';
 import type { ServiceHost, ServicePart } from '../importer/services.ts';
 import { match } from '../parent/calls/places.ts';
 import { serviceClient } from './client.ts';
@@ -11,6 +12,8 @@ export function start(host: ServiceHost): ServicePart {
   const { scope, config, dispatcher, tracker, error } = host;
   const { router } = scope;
   const { broker } = router;
+  // Contexts that code here gets can be called from now on, as far as services go.
+  (scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }).invoke = invoke;
   const exportOf = (exports: unknown, { className }: ServiceRef): unknown => (exports as Record<string, unknown> | undefined)?.[className ?? ''];
   const pool = new Pool({
     router,

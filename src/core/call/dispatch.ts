@@ -8,11 +8,12 @@ import { IS_DEAD, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { CALL_CONTROL, CALL_FUNCTION } from '../wire/handles.ts';
 import { decodeValue } from '../wire/values.ts';
+import { windowOf } from './credit.ts';
 import type { CallTracker } from './current-call.ts';
 import { Execution } from './execution.ts';
 import type { ExecutionOwner, ResolveFunction } from './execution.ts';
 import { CONTROL_CANCEL, CONTROL_CREDIT, callKey } from './protocol.ts';
-import type { CallRequest } from './protocol.ts';
+import type { CallRequest, RequestOptions } from './protocol.ts';
 import { ReplyPath } from './reply-path.ts';
 
 /** How many failed chains are remembered; the oldest are forgotten. */
@@ -82,7 +83,7 @@ export class Dispatcher implements ExecutionOwner {
       return;
     }
     const [chain, module, className, name, args] = request;
-    const execution = new Execution(reply, message.srcId, this);
+    const execution = new Execution(reply, message.srcId, this, request[5]?.w);
     const run = (): void => {
       // Known before it runs: a function may end the process, and its caller is to be told.
       this.#running.set(execution.key, execution);
@@ -140,14 +141,16 @@ export class Dispatcher implements ExecutionOwner {
     if (typeof call !== 'number') return;
     const execution = this.#running.get(callKey(message.srcId, call));
     if (kind === CONTROL_CANCEL) execution?.cancel();
-    else if (kind === CONTROL_CREDIT && typeof values === 'number' && typeof bytes === 'number') execution?.grant(values, bytes);
+    else if (kind === CONTROL_CREDIT) execution?.grant(values, bytes);
   }
 }
 
 function checkRequest(value: unknown): CallRequest {
-  if (!Array.isArray(value) || value.length !== 5) throw new DecodeError('a call is not a list of five');
-  const [chain, module, className, name, args] = value as unknown[];
+  if (!Array.isArray(value) || value.length < 5 || value.length > 6) throw new DecodeError('a call is not a list of five or six');
+  const [chain, module, className, name, args, options] = value as unknown[];
   const valid = (chain === null || typeof chain === 'string') && typeof module === 'string' && (className === null || typeof className === 'string') && typeof name === 'string' && Array.isArray(args);
   if (!valid) throw new DecodeError('a call has a field of the wrong type');
+  const { w } = (options ?? {}) as RequestOptions;
+  if (w !== undefined) windowOf(w);
   return value as unknown as CallRequest;
 }

@@ -1,6 +1,7 @@
 import type { CallTracker, CurrentCall } from '../call/current-call.ts';
 import { UsageError } from '../errors.ts';
 import { ChannelError, DecodeError, EncodeError, FrameTooLargeError, ShutdownError, TendrilError } from '../errors.ts';
+import { RemoteStream } from '../call/remote-stream.ts';
 import { Context, createReviver } from '../context.ts';
 import type { ContextScope } from '../context.ts';
 import type { LogForwarder } from '../log/forwarder.ts';
@@ -32,6 +33,7 @@ export function childContexts(router: Router, name: string): ChildContexts {
     find: noCalls,
     open: noCalls,
     service: noCalls,
+    invoke: noCalls,
   };
   const self = new Context(scope, router.id, name);
   const parent = new Context(scope, router.parentIds[0] ?? 0, 'parent');
@@ -68,6 +70,7 @@ export function childLibrary(contexts: ChildContexts, log: LogForwarder, tracker
     FrameTooLargeError,
     Mailbox,
     Master: notInAChild,
+    RemoteStream,
     Secret,
     Sender,
     ShutdownError,
