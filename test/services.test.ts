@@ -98,6 +98,32 @@ describe('a service and those that are not above it', () => {
     }));
 });
 
+describe('a service in a child that has children', () => {
+  watchForLeaks();
+
+  it.each([['before it is started', true], ['after', false]])('knows those below it that were made %s, at any depth', (_when, before) =>
+    withTree({}, async ({ master }) => {
+      const [kid, other] = [master.local({ name: 'kid' }), master.local({ name: 'other' })];
+      if (!before) await first(kid.service(Counter).increment());
+      const below = master.local({ via: kid, name: 'below' });
+      const deep = master.local({ via: below, name: 'deep' });
+      await first(deep.call(process.cwd));
+      await first(kid.service(Counter).increment());
+      for (const context of [below, deep]) {
+        expect(await first(context.call(callCounter, kid, 'fromChildren'))).toEqual({ value: 'hello child' });
+        for (const method of ['fromSiblings', 'increment']) expect(await first(context.call(callCounter, kid, method))).toMatchObject({ code: 'ERR_TENDRIL_SERVICE_REFUSED' });
+      }
+      expect(await first(other.call(callCounter, kid, 'fromSiblings'))).toEqual({ value: 'hello sibling' });
+      expect(await first(other.call(callCounter, kid, 'fromChildren'))).toMatchObject({ code: 'ERR_TENDRIL_SERVICE_REFUSED' });
+      expect(await first(deep.call(callCounter, below, 'fromChildren'))).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL' });
+    }));
+
+  it('is called by a child that its own code has made', withChild(async (kid) => {
+    await first(kid.service(Counter).increment());
+    expect(await first(kid.call(fixtures.calledByChild))).toEqual([{ value: 'hello child' }, expect.objectContaining({ code: 'ERR_TENDRIL_SERVICE_REFUSED' }), expect.objectContaining({ code: 'ERR_TENDRIL_SERVICE_REFUSED' })]);
+  }));
+});
+
 describe('a service of the master', () => {
   watchForLeaks();
 

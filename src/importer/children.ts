@@ -42,6 +42,9 @@ type Answer =
   | readonly ['id', id: number]
   | readonly ['error', code: string, message: string]
   | readonly ['no-parts']
+  | readonly ['parental']
+  | readonly ['below', ids: readonly number[]]
+  | readonly ['not-below', id: number]
   | readonly ['detached']
   | readonly ['refused', code: string, message: string]
   | readonly ['listening', number: number, path: string]
@@ -70,7 +73,8 @@ export class Children {
   readonly #closing = new Map<number, () => void>();
   #listeners = 0;
   #make: Make | undefined;
-  readonly #below = new Set<number>();
+  /** The contexts below this one; undefined as long as nobody wants to know. */
+  #below: Set<number> | undefined;
   #flow: Functions | undefined;
 
   constructor(store: Store, loaded: () => LoadedModule[]) {
@@ -84,13 +88,19 @@ export class Children {
     if (internals === undefined) return;
     for (const method of METHODS) Object.defineProperty(internals.scope.router, method, { value: (options?: object) => (this.#make ??= this.#load(internals, library))(method, options) });
     Object.defineProperty(internals.scope.router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
-    for (const name of FLOW) library[name] = (...args: unknown[]) => (this.#flow ??= this.#part(FLOW_ID, { ...internals, ...library }) as Functions)[name]?.(...args);
+    for (const name of FLOW) library[name] = (...args: unknown[]) => (this.#flow ??= this.part(FLOW_ID, { ...internals, ...library }) as Functions)[name]?.(...args);
     library['detach'] = () => this.#detach(internals.config.id);
   }
 
   /** Whether a context is known to be below this one. */
   isBelow(contextId: number): boolean {
-    return this.#below.has(contextId);
+    return this.#below?.has(contextId) ?? false;
+  }
+
+  /** Has the other thread tell which contexts are below this one. It knows of none before this context has children. */
+  watchBelow(): void {
+    this.#below ??= new Set();
+    this.#store.host.send(PARENTHOOD, ['below'], this.#store.host.internals?.config.id);
   }
 
   /** Takes what came on PARENTHOOD. */
@@ -102,6 +112,15 @@ export class Children {
         return;
       case 'no-parts':
         this.#refused = true;
+        return;
+      case 'parental':
+        if (this.#below) this.watchBelow();
+        return;
+      case 'below':
+        for (const id of answer[1]) this.#below?.add(id);
+        return;
+      case 'not-below':
+        this.#below?.delete(answer[1]);
         return;
       case 'detached':
         this.#store.onDetached();
@@ -163,7 +182,7 @@ export class Children {
 
   #load(internals: Internals, library: Record<string, unknown>): Make {
     const { host } = this.#store;
-    return this.#part(PARENT_ID, {
+    return this.part(PARENT_ID, {
       ...internals,
       ...library,
       library,
@@ -176,7 +195,7 @@ export class Children {
   }
 
   /** Loads a part of the library. Blocks the first time. */
-  #part(id: string, partHost: object): unknown {
+  part(id: string, partHost: object): unknown {
     const text = Buffer.from(this.#store.record(id)[2]).toString();
     const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-part' }) as (require: NodeJS.Require, host: object) => unknown;
     return start(this.#store.host.require, partHost);

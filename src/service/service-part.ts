@@ -35,7 +35,6 @@ export function start(host: ServiceHost): ServicePart {
       return found && exportOf(found[1], ref);
     },
   });
-  pool.listen();
   const refOf = (service: object): ServiceRef => {
     for (const [module, exports] of host.loaded()) {
       const place = match(exports, service as never)?.place;

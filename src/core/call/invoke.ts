@@ -4,6 +4,7 @@ import { CALL_CONTROL, CALL_FUNCTION } from '../wire/handles.ts';
 import type { Destination, Kept } from '../wire/tags.ts';
 import { encodeEnvelope } from '../wire/values.ts';
 import { Consumer } from './consumer.ts';
+import { dependentCalls, noteCall, release } from './dependent.ts';
 import { WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
 import type { FunctionRef, RequestOptions } from './protocol.ts';
 import { RemoteStream } from './remote-stream.ts';
@@ -38,17 +39,35 @@ export interface CallSpec {
 
 /** A call as a cold observable: every subscription sends one CALL_FUNCTION; unsubscribing cancels it. */
 export function invoke<T>(scope: MailboxScope, spec: CallSpec): RemoteStream<T> {
-  return new RemoteStream<T>(
+  const result = new RemoteStream<T>(
     scope.router.broker.report,
     'subscriber of a call',
     (subscriber, manual, window) => {
-      const call = new Invocation(scope, spec, subscriber, manual, window);
+      const dependent = spec.chain === null ? undefined : dependentCalls(scope, spec);
+      const call = new Invocation(scope, dependent?.last ?? spec, subscriber, manual, window);
+      if (dependent === undefined) {
+        call.start();
+        return call;
+      }
+      // What becomes of them shows in the call that takes their results.
+      const first = dependent.first.map((needed) => invoke(scope, needed).subscribe({ error: () => undefined }));
       call.start();
-      return call;
+      return {
+        unsubscribe: () => {
+          call.unsubscribe();
+          for (const one of first) one.unsubscribe();
+          release(scope, spec, dependent.keys);
+        },
+      };
     },
     spec.window,
   );
+  noteCall(result, spec);
+  return result;
 }
+
+/** Chains that have failed which are remembered for a context; the oldest are forgotten. */
+const MAX_FAILED_CHAINS = 1024;
 
 /** One call under way, at the caller. */
 class Invocation extends Consumer {
@@ -98,6 +117,13 @@ class Invocation extends Consumer {
 
   protected override settle(error: Error): void {
     this.#failed = true;
+    const { chain, target } = this.#spec;
+    // Also when the context is lost: another may be there when the next call of the chain is made.
+    if (chain !== null && !target.chains.has(chain)) {
+      const [oldest] = target.chains.keys();
+      if (oldest !== undefined && target.chains.size >= MAX_FAILED_CHAINS) target.chains.delete(oldest);
+      target.chains.set(chain, error);
+    }
     super.settle(error);
   }
 
@@ -128,8 +154,6 @@ class Invocation extends Consumer {
       const to: Destination = { router, contextId, keep: (stream) => this.#streams.push(stream) };
       this.open(contextId, ref.handle ?? CALL_FUNCTION, CALL_CONTROL, encodeEnvelope([chain, ref.module, ref.className, ref.name, args, ...this.#options()], 4, 'args', to));
     } catch (error) {
-      // The other side never hears of this call, so that its chain fails here.
-      if (chain !== null) target.chains.set(chain, error as Error);
       this.settle(error as Error);
     }
   }

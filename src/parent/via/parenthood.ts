@@ -10,8 +10,8 @@ import type { IdBlocks } from '../routing/id-blocks.ts';
 import { PART_NAMES } from './part-ledger.ts';
 import type { PartLedger, PartName } from './part-ledger.ts';
 
-/** What is asked on PARENTHOOD: parts of the library, by a child; an ID, by the other thread of this context. */
-type Request = readonly ['parts', readonly PartName[]] | readonly ['id'];
+/** What is asked on PARENTHOOD: parts of the library, by a child; an ID, and who is below, by the other thread of this context. */
+type Request = readonly ['parts', readonly PartName[]] | readonly ['id'] | readonly ['below'];
 
 /** Gives those who are to have children what they need for it (PARENTHOOD). */
 export class Parenthood {
@@ -20,6 +20,7 @@ export class Parenthood {
   readonly #ids: IdBlocks;
   /** Children that want parts which have not come here, and what each has asked for last. */
   readonly #waiting = new Map<number, readonly PartName[]>();
+  #tellsBelow = false;
 
   constructor(router: Router, ledger: PartLedger, ids: IdBlocks) {
     this.#router = router;
@@ -28,6 +29,8 @@ export class Parenthood {
     router.events.subscribe((event) => {
       if (event.type === 'stream-closed') this.#waiting.delete(event.id);
     });
+    // Whoever wants to know who is below asks now.
+    this.#answer(['parental']);
     router.addHandler(PARENTHOOD, { policy: isAdjacent, deliver: (message) => { this.#onMessage(message); } });
   }
 
@@ -44,6 +47,8 @@ export class Parenthood {
     const { id, table } = this.#router;
     if (kind === 'id') {
       if (message.srcId === id) this.#allocate();
+    } else if (kind === 'below') {
+      if (message.srcId === id) this.#tellBelow();
     } else if (message.srcId === id) {
       // Of a context that has no parent to ask.
       this.#answer(this.#hasAll(names) ? ['parts', names] : ['no-parts']);
@@ -73,6 +78,18 @@ export class Parenthood {
     sendValue(this.#router, childId, PARENTHOOD, complete ? ['parts', names] : ['no-parts']);
   }
 
+  /** Tells the other thread which contexts are below this one, from now on: it decides whom services are for. */
+  #tellBelow(): void {
+    const { events, streams, table } = this.#router;
+    this.#answer(['below', [...streams].flatMap((stream) => table.via(stream))]);
+    if (this.#tellsBelow) return;
+    this.#tellsBelow = true;
+    events.subscribe((event) => {
+      if (event.type === 'route-added') this.#answer(['below', [event.id]]);
+      else if (event.type === 'route-removed') this.#answer(['not-below', event.id]);
+    });
+  }
+
   #allocate(): void {
     this.#ids.allocate().subscribe({
       next: (id) => {
@@ -95,7 +112,7 @@ const isAdjacent: Policy = ({ srcId }, { id, parentIds, immediateId }) => srcId 
 
 function checkRequest(value: unknown): Request {
   const [kind, names] = Array.isArray(value) ? (value as unknown[]) : [];
-  if (kind === 'id') return [kind];
+  if (kind === 'id' || kind === 'below') return [kind];
   if (kind === 'parts' && Array.isArray(names) && names.length <= PART_NAMES.length && names.every((name) => PART_NAMES.includes(name as PartName))) return [kind, names as PartName[]];
   throw new DecodeError('a request for what parents need has a field of the wrong kind');
 }
