@@ -68,7 +68,7 @@ export class Services {
       error: (code, message) => new TendrilError(code, message),
       relationOf: (id) => (id === router.id ? 'self' : 'child'),
       load: (ref) => this.#classes.get(keyOf(ref)),
-      loaded: () => undefined,
+      namesOf: () => [],
     });
   }
 }

@@ -5,6 +5,7 @@ import type { ServiceCaller, ServiceClass } from '../core/call/types.ts';
 import { CALL_SERVICE } from '../core/wire/handles.ts';
 import type { Router } from '../core/routing/router.ts';
 import { serviceModule } from '../importer/ids.ts';
+import { bounded } from './backlog.ts';
 import { Callers, MAX_CALLS } from './callers.ts';
 import type { ServiceCall } from './life.ts';
 import { Method, slotsOf } from './method.ts';
@@ -20,8 +21,8 @@ export interface PoolHost extends MethodHost {
   relationOf(contextId: number): ServiceCaller['relation'];
   /** The class that a reference names, or a promise of it: for callers that may start it. Loads its module. */
   load(ref: ServiceRef): unknown;
-  /** The same, as far as that loads nothing. */
-  loaded(ref: ServiceRef): unknown;
+  /** The names of a class, as far as modules are loaded here: they give those of others as their own. */
+  namesOf(service: unknown): readonly ServiceRef[];
 }
 
 /** A service that runs here. */
@@ -55,9 +56,8 @@ export class Pool {
   serve(service: object, ref: ServiceRef): Serving {
     const name = nameOf(ref);
     const instance: object = typeof service === 'function' ? make(service as ServiceClass<object>) : service;
-    if (this.#byName.has(name) || this.#byClass.has(instance.constructor)) throw this.#host.error('ERR_TENDRIL_BAD_SERVICE', `${name} is served here already; close that one first, or give this one a name`);
+    if (this.#byName.has(name) || (ref.module !== '' && this.#byClass.has(instance.constructor))) throw this.#host.error('ERR_TENDRIL_BAD_SERVICE', `${name} is served here already; close that one first, or give this one a name`);
     const running = this.#run(instance, name, ref.module !== '');
-    this.#byName.set(name, running);
     const close = (): void => {
       this.#stop(running);
     };
@@ -94,21 +94,16 @@ export class Pool {
     if (method === undefined) throw this.#host.error('ERR_TENDRIL_NO_METHOD', `${nameOf(ref)} has no method ${name}, or does not list it in its static member methods`);
     method.admit(caller);
     method.check(args);
-    const trusted = caller.relation === 'parent' || caller.relation === 'self';
-    if (!trusted && !this.#callers.note(execution, bytes)) throw this.#host.error('ERR_TENDRIL_SERVICE_BUSY', `context ${String(caller.id)} has ${String(MAX_CALLS)} calls of services under way, or too large ones; let some end before you make more`);
-    return method.run(execution, args);
+    if (caller.relation === 'parent' || caller.relation === 'self') return method.run(execution, args);
+    const backlog = this.#callers.note(execution, bytes);
+    if (backlog === undefined) throw this.#host.error('ERR_TENDRIL_SERVICE_BUSY', `context ${String(caller.id)} has ${String(MAX_CALLS)} calls of services under way, or too large ones; let some end before you make more`);
+    return bounded(method.run(execution, args), backlog, () => this.#host.error('ERR_TENDRIL_OVERFLOW', `context ${String(caller.id)} consumes more slowly than ${nameOf(ref)}.${name} emits, and too many values wait; give an async iterable, which is paused, or emit less`));
   }
 
   #find(ref: ServiceRef, mayStart: boolean): Running | Promise<Running> {
     const name = nameOf(ref);
     const named = this.#byName.get(name);
     if (named !== undefined) return named;
-    // Modules give the classes of others as their own.
-    const known = this.#byClass.get(this.#host.loaded(ref));
-    if (known !== undefined) {
-      this.#byName.set(name, known);
-      return known;
-    }
     if (!mayStart) throw this.#host.error('ERR_TENDRIL_SERVICE_NOT_ACTIVE', `service ${name} is not yet activated in this context, and the caller is not privileged, therefore autoactivation is disabled; have a context above it call it first, or serve it there`);
     return this.#starting.get(name) ?? this.#start(ref, name);
   }
@@ -125,11 +120,12 @@ export class Pool {
 
   #activate(found: unknown, name: string): Running {
     const known = this.#byClass.get(found);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#byName.set(name, known);
+      return known;
+    }
     if (!isService(found)) throw this.#host.error('ERR_TENDRIL_NO_SERVICE', `there is no service ${name}: nothing is served under that name, and no class with a static member methods is exported there`);
-    const running = this.#run(make(found), name, true);
-    this.#byName.set(name, running);
-    return running;
+    return this.#run(make(found), name, true);
   }
 
   #run(instance: object, name: string, byClass: boolean): Running {
@@ -143,7 +139,11 @@ export class Pool {
       methods.set(key, new Method(this.#host, `${name}.${key}`, options, slots, (args) => Reflect.apply(members[key] as (...args: unknown[]) => unknown, instance, args)));
     }
     const running: Running = { instance, methods };
-    if (byClass) this.#byClass.set(service, running);
+    this.#byName.set(name, running);
+    if (byClass) {
+      this.#byClass.set(service, running);
+      for (const other of this.#host.namesOf(service)) this.#byName.set(nameOf(other), running);
+    }
     this.listen();
     return running;
   }

@@ -15,6 +15,11 @@ export function start(host: ServiceHost): ServicePart {
   // Contexts that code here gets can be called from now on, as far as services go.
   (scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }).invoke = invoke;
   const exportOf = (exports: unknown, { className }: ServiceRef): unknown => (exports as Record<string, unknown> | undefined)?.[className ?? ''];
+  const namesOf = (service: unknown): ServiceRef[] =>
+    host.loaded().flatMap(([module, exports]) => {
+      const place = match(exports, service as never)?.place;
+      return place?.className === null ? [{ module, className: place.name }] : [];
+    });
   const pool = new Pool({
     router,
     dispatcher,
@@ -30,15 +35,14 @@ export function start(host: ServiceHost): ServicePart {
       const exports = host.load(ref.module);
       return exports instanceof Promise ? exports.then((found: unknown) => exportOf(found, ref)) : exportOf(exports, ref);
     },
-    loaded: (ref) => {
-      const found = ref.module === '' ? undefined : host.loaded().find(([id]) => id === ref.module);
-      return found && exportOf(found[1], ref);
-    },
+    namesOf,
   });
+  const refs = new WeakMap<object, ServiceRef>();
   const refOf = (service: object): ServiceRef => {
-    for (const [module, exports] of host.loaded()) {
-      const place = match(exports, service as never)?.place;
-      if (place?.className === null) return { module, className: place.name };
+    const ref = refs.get(service) ?? namesOf(service)[0];
+    if (ref !== undefined) {
+      refs.set(service, ref);
+      return ref;
     }
     throw error('ERR_TENDRIL_BAD_SERVICE', `the class ${(service as { name?: string }).name ?? ''} cannot be named to others: no module that is loaded here exports it; export it, or serve it under a name`);
   };
