@@ -12,7 +12,15 @@ import { Method, slotsOf } from './method.ts';
 import type { MethodHost } from './method.ts';
 
 /** How a service is named in calls: the module and the export of its class, or no module and a name of its own. */
-export type ServiceRef = Pick<FunctionRef, 'module' | 'className'>;
+export interface ServiceRef extends Pick<FunctionRef, 'module' | 'className'> {
+  /** Both in one: how it is known here, and named in errors. */
+  readonly name: string;
+}
+
+/** Names a service. */
+export function serviceRef(module: string, className: string | null): ServiceRef {
+  return { module, className, name: module === '' ? (className ?? '') : `${module}#${className ?? ''}` };
+}
 
 /** What the pool needs of the context that it is in. */
 export interface PoolHost extends MethodHost {
@@ -54,7 +62,7 @@ export class Pool {
 
   /** Serves an instance, or one that is made of a class. */
   serve(service: object, ref: ServiceRef): Serving {
-    const name = nameOf(ref);
+    const { name } = ref;
     const instance: object = typeof service === 'function' ? make(service as ServiceClass<object>) : service;
     if (this.#byName.has(name) || (ref.module !== '' && this.#byClass.has(instance.constructor))) throw this.#host.error('ERR_TENDRIL_BAD_SERVICE', `${name} is served here already; close that one first, or give this one a name`);
     const running = this.#run(instance, name, ref.module !== '');
@@ -80,7 +88,7 @@ export class Pool {
     const { dispatcher, router } = this.#host;
     // One that is under way is not to be hidden by another with the same handle.
     dispatcher.answer(CALL_SERVICE, ({ srcId, replyTo }) => replyTo !== 0 && !this.#callers.has(srcId, callKey(srcId, replyTo)), ({ module, className, name }, execution, bytes) => {
-      const ref = { module: serviceModule(module) ?? module, className };
+      const ref = serviceRef(serviceModule(module) ?? module, className);
       return (...args) => this.call(ref, name, execution, args, bytes);
     });
     if (this.#watching) return;
@@ -91,17 +99,17 @@ export class Pool {
 
   #call({ methods }: Running, ref: ServiceRef, name: string, caller: ServiceCaller, execution: ServiceCall, args: readonly unknown[], bytes: number): unknown {
     const method = methods.get(name);
-    if (method === undefined) throw this.#host.error('ERR_TENDRIL_NO_METHOD', `${nameOf(ref)} has no method ${name}, or does not list it in its static member methods`);
+    if (method === undefined) throw this.#host.error('ERR_TENDRIL_NO_METHOD', `${ref.name} has no method ${name}, or does not list it in its static member methods`);
     method.admit(caller);
     method.check(args);
     if (caller.relation === 'parent' || caller.relation === 'self') return method.run(execution, args);
     const backlog = this.#callers.note(execution, bytes);
     if (backlog === undefined) throw this.#host.error('ERR_TENDRIL_SERVICE_BUSY', `context ${String(caller.id)} has ${String(MAX_CALLS)} calls of services under way, or too large ones; let some end before you make more`);
-    return bounded(method.run(execution, args), backlog, () => this.#host.error('ERR_TENDRIL_OVERFLOW', `context ${String(caller.id)} consumes more slowly than ${nameOf(ref)}.${name} emits, and too many values wait; give an async iterable, which is paused, or emit less`));
+    return bounded(method.run(execution, args), backlog, () => this.#host.error('ERR_TENDRIL_OVERFLOW', `context ${String(caller.id)} consumes more slowly than ${ref.name}.${name} emits, and too many values wait; give an async iterable, which is paused, or emit less`));
   }
 
   #find(ref: ServiceRef, mayStart: boolean): Running | Promise<Running> {
-    const name = nameOf(ref);
+    const { name } = ref;
     const named = this.#byName.get(name);
     if (named !== undefined) return named;
     if (!mayStart) throw this.#host.error('ERR_TENDRIL_SERVICE_NOT_ACTIVE', `service ${name} is not yet activated in this context, and the caller is not privileged, therefore autoactivation is disabled; have a context above it call it first, or serve it there`);
@@ -142,7 +150,7 @@ export class Pool {
     this.#byName.set(name, running);
     if (byClass) {
       this.#byClass.set(service, running);
-      for (const other of this.#host.namesOf(service)) this.#byName.set(nameOf(other), running);
+      for (const other of this.#host.namesOf(service)) this.#byName.set(other.name, running);
     }
     this.listen();
     return running;
@@ -165,11 +173,6 @@ export class Pool {
     this.#byName.clear();
     this.#byClass.clear();
   }
-}
-
-/** A service as errors name it, and as it is known here. */
-function nameOf({ module, className }: ServiceRef): string {
-  return module === '' ? (className ?? '') : `${module}#${className ?? ''}`;
 }
 
 function isService(found: unknown): found is ServiceClass<object> {

@@ -4,7 +4,7 @@ import type { ServiceHost, ServicePart } from '../importer/services.ts';
 import { match } from '../parent/calls/places.ts';
 import { serviceClient } from './client.ts';
 import type { ServiceCall } from './life.ts';
-import { Pool } from './pool.ts';
+import { Pool, serviceRef } from './pool.ts';
 import type { ServiceRef } from './pool.ts';
 
 /** The services of a child: its pool, and its clients. Comes through the importer when they are first used. */
@@ -18,7 +18,7 @@ export function start(host: ServiceHost): ServicePart {
   const namesOf = (service: unknown): ServiceRef[] =>
     host.loaded().flatMap(([module, exports]) => {
       const place = match(exports, service as never)?.place;
-      return place?.className === null ? [{ module, className: place.name }] : [];
+      return place?.className === null ? [serviceRef(module, place.name)] : [];
     });
   const pool = new Pool({
     router,
@@ -46,10 +46,14 @@ export function start(host: ServiceHost): ServicePart {
     }
     throw error('ERR_TENDRIL_BAD_SERVICE', `the class ${(service as { name?: string }).name ?? ''} cannot be named to others: no module that is loaded here exports it; export it, or serve it under a name`);
   };
-  const open: ServiceOpener = (service, call, context) => serviceClient(typeof service === 'string' ? { module: '', className: service } : refOf(service), call, context.id === config.id || 'connected' in context);
+  const open: ServiceOpener = (service, call, context) => serviceClient(typeof service === 'string' ? serviceRef('', service) : refOf(service), call, context.id === config.id || 'connected' in context);
   return {
-    module: (module) => members((className) => members((name) => (...args: unknown[]) => pool.call({ module, className }, name, tracker.current() as ServiceCall, args))),
-    serve: (service, { name } = {}) => pool.serve(service, name === undefined ? refOf(typeof service === 'function' ? service : service.constructor) : { module: '', className: name }),
+    module: (module) =>
+      members((className) => {
+        const ref = serviceRef(module, className);
+        return members((name) => (...args: unknown[]) => pool.call(ref, name, tracker.current() as ServiceCall, args));
+      }),
+    serve: (service, { name } = {}) => pool.serve(service, name === undefined ? refOf(typeof service === 'function' ? service : service.constructor) : serviceRef('', name)),
     open,
   };
 }
