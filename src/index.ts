@@ -61,5 +61,5 @@ export { Blob } from './core/wire/blob.ts';
 export { CallError } from './core/wire/call-error.ts';
 export type { Message } from './core/wire/frame.ts';
 export { Secret } from './core/wire/secret.ts';
-export { ChannelError, DecodeError, EncodeError, FrameTooLargeError, ShutdownError, TendrilError, UsageError } from './core/errors.ts';
+export { ChannelError, DeadlineError, DecodeError, EncodeError, FrameTooLargeError, ShutdownError, TendrilError, UsageError } from './core/errors.ts';
 export { currentCall, detach, log, parent, router, self } from './in-child.ts';

@@ -153,8 +153,13 @@ export class Consumer implements Handler, Unsubscribable {
   }
 }
 
-/** A stream that has come in a value: the producer waits at a handle of its own until it is opened, once. */
-export function receivedStream(scope: MailboxScope, contextId: number, handle: number): RemoteStream<unknown> {
+/** Makes streams of those that come in values: the producer waits at a handle of its own until it is opened, once. */
+export function receiveStreams<Scope extends MailboxScope>(scope: Scope): Scope {
+  scope.reviver.stream = (contextId, handle) => receivedStream(scope, contextId, handle);
+  return scope;
+}
+
+function receivedStream(scope: MailboxScope, contextId: number, handle: number): RemoteStream<unknown> {
   let opened = false;
   return new RemoteStream(scope.router.broker.report, 'subscriber of a stream', (subscriber, manual, window) => {
     if (opened) throw new UsageError('ERR_TENDRIL_STREAM_USED', 'a stream can be consumed once; share() it where several want its values');

@@ -21,6 +21,8 @@ export interface Delivery<T> {
   done(): void;
 }
 
+const BRAND: unique symbol = Symbol.for('tendril.stream') as never;
+
 /** Begins to consume; `manual`: the observer takes deliveries instead of values. */
 export type Connect = (subscriber: Subscriber<unknown>, manual: boolean, window: WindowSize) => Unsubscribable | undefined;
 
@@ -34,6 +36,8 @@ export type Connect = (subscriber: Subscriber<unknown>, manual: boolean, window:
 // RxJS asks not to subclass; its values must be Observables here as everywhere.
 // eslint-disable-next-line rxjs-x/no-subclass
 export class RemoteStream<T> extends GuardedObservable<T> implements AsyncIterable<T> {
+  /** Its kind, whichever copy of this library it is of. @internal */
+  readonly [BRAND] = true;
   readonly #origin: readonly [report: Report, where: string, connect: Connect];
   readonly #window: Window;
 
@@ -47,6 +51,10 @@ export class RemoteStream<T> extends GuardedObservable<T> implements AsyncIterab
   #connect(subscriber: Subscriber<unknown>, manual: boolean): Unsubscribable | undefined {
     const { values = WINDOW_VALUES, bytes = WINDOW_BYTES } = this.#window;
     return this.#origin[2](subscriber, manual, [values, bytes]);
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return (value as { [BRAND]?: true } | null | undefined)?.[BRAND] === true;
   }
 
   /** The same stream with another window. */
@@ -102,10 +110,10 @@ function iterate<T>(deliveries: Observable<Delivery<T>>): AsyncIterableIterator<
               arrived.push(delivery);
               serve();
             },
-            error: (error: unknown) => {
+            error: (error: Error) => {
               end = () => {
                 end = () => over;
-                return Promise.reject(error as Error);
+                return Promise.reject(error);
               };
               serve();
             },
