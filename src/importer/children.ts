@@ -14,7 +14,7 @@ const ATTACH_PARTS = ['parent', 'attach'];
 const METHODS = ['local', 'ssh', 'sudo', 'su', 'doas', 'docker', 'podman', 'kubectl', 'lxc', 'nsenter', 'chroot', 'openssh', 'command'] as const;
 
 /** What is for streams, loaded when it is first used. */
-const FLOW = ['stream'] as const;
+const FLOW = ['stream', 'eachBatch', 'eachBuffered', 'eachLatest', 'eachOrDrop', 'onDemand'] as const;
 
 type Functions = Readonly<Record<string, (...args: unknown[]) => unknown>>;
 

@@ -57,9 +57,9 @@ export class RemoteStream<T> extends GuardedObservable<T> implements AsyncIterab
     return (value as { [BRAND]?: true } | null | undefined)?.[BRAND] === true;
   }
 
-  /** The same stream with another window. */
+  /** The same stream with another window; what is left out stays as it is. */
   windowed(window: Window): RemoteStream<T> {
-    return new RemoteStream(...this.#origin, window);
+    return new RemoteStream(...this.#origin, { ...this.#window, ...window });
   }
 
   /** The values with their credit, for those who are not done with a value when `next()` returns. */
