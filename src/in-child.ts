@@ -6,7 +6,7 @@ import type { ServeOptions } from './master/services.ts';
 import type { Serving } from './service/pool.ts';
 import type { Listening } from './parent/attach/listening.ts';
 import type { ConnectionMethods } from './parent/connection-methods.ts';
-import { followsServedCalls, servedCalls } from './service/served-calls.ts';
+import { servedCalls } from './service/served-calls.ts';
 import type { LogForwarder } from './core/log/forwarder.ts';
 
 // In a child `tendril` is the running core (src/core/child/library.ts), where these are real. In the master a module
@@ -24,7 +24,7 @@ function childOnly(name: string): never {
 
 /** The call that runs: its AbortSignal and its caller. In functions that run in a child, and in methods of services everywhere. */
 export function currentCall(): CurrentCall {
-  return followsServedCalls() ? servedCalls.current() : onlyInChild('currentCall()');
+  return servedCalls.enabled ? servedCalls.current() : onlyInChild('currentCall()');
 }
 
 /** This child as a context. In functions that run in a child. */

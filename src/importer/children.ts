@@ -14,7 +14,7 @@ const ATTACH_PARTS = ['parent', 'attach'];
 const METHODS = ['local', 'ssh', 'sudo', 'su', 'doas', 'docker', 'podman', 'kubectl', 'lxc', 'nsenter', 'chroot', 'openssh', 'command'] as const;
 
 /** What is for streams, loaded when it is first used. */
-const FLOW = ['stream'] as const;
+const FLOW = ['stream', 'eachBatch', 'eachBuffered', 'eachLatest', 'eachOrDrop', 'onDemand'] as const;
 
 type Functions = Readonly<Record<string, (...args: unknown[]) => unknown>>;
 
@@ -80,6 +80,8 @@ export class Children {
   constructor(store: Store, loaded: () => LoadedModule[]) {
     this.#store = store;
     this.#loaded = loaded;
+    const reviver = store.host.internals?.scope.reviver;
+    if (reviver) reviver.stream = (contextId, handle) => this.#streams()['receive']?.(contextId, handle);
   }
 
   /** Gives `router` its methods. */
@@ -88,7 +90,7 @@ export class Children {
     if (internals === undefined) return;
     for (const method of METHODS) Object.defineProperty(internals.scope.router, method, { value: (options?: object) => (this.#make ??= this.#load(internals, library))(method, options) });
     Object.defineProperty(internals.scope.router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
-    for (const name of FLOW) library[name] = (...args: unknown[]) => (this.#flow ??= this.part(FLOW_ID, { ...internals, ...library }) as Functions)[name]?.(...args);
+    for (const name of FLOW) library[name] = (...args: unknown[]) => this.#streams()[name]?.(...args);
     library['detach'] = () => this.#detach(internals.config.id);
   }
 
@@ -184,7 +186,6 @@ export class Children {
     const { host } = this.#store;
     return this.part(PARENT_ID, {
       ...internals,
-      ...library,
       library,
       loaded: this.#loaded,
       idOf: (module) => this.#store.idOf(module),
@@ -192,6 +193,10 @@ export class Children {
       allocateId: () => this.#allocateId(internals.config.id),
       send: (handle, value, dstId) => { host.send(handle, value, dstId); },
     } satisfies MakerHost) as Make;
+  }
+
+  #streams(): Functions {
+    return (this.#flow ??= this.part(FLOW_ID, { ...this.#store.host.internals }) as Functions);
   }
 
   /** Loads a part of the library. Blocks the first time. */

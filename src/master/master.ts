@@ -2,6 +2,7 @@ import type { Observable } from 'rxjs';
 import { NodeBroker } from '../core/broker/node-broker.ts';
 import type { Broker } from '../core/broker/broker.ts';
 import { DEFAULT_READ_BUFFER_SIZE } from '../core/broker/broker.ts';
+import { receiveStreams } from '../core/call/consumer.ts';
 import { invoke } from '../core/call/invoke.ts';
 import { LOG_LEVELS } from '../core/config.ts';
 import type { ChildConfig, Keepalive, LogLevel, TraceLevel } from '../core/config.ts';
@@ -49,6 +50,7 @@ import { LogSink } from './log-sink.ts';
 import { Services } from './services.ts';
 import type { ServeOptions } from './services.ts';
 import type { Serving } from '../service/pool.ts';
+import { servedCalls } from '../service/served-calls.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import { callersOf, findFunction } from './modules/function-finder.ts';
 import { policyConfig } from './modules/options.ts';
@@ -151,15 +153,16 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
         this.#own('warn', text);
       },
     });
-    this.#scope = {
+    this.#scope = receiveStreams<ContextScope>({
       router: this.router,
       reviver: createReviver(this.router, (id, name) => (id === 0 ? this.self : (this.#factory.get(id) ?? new Context(this.#scope, id, name)))),
       find: findFunction,
       callers: callersOf,
       open: openModule,
       service: this.#services.open,
+      current: () => servedCalls.find(),
       invoke,
-    };
+    });
     this.self = new Context(this.#scope, 0, 'self');
     this.#sink = new LogSink(options.logger, options.logLevel ?? 'info', (error, where) => {
       // Not by the log: it is the log that fails.

@@ -5,7 +5,7 @@ import { TendrilError, UsageError } from '../core/errors.ts';
 import { serviceClient } from '../service/client.ts';
 import { Pool, serviceRef } from '../service/pool.ts';
 import type { ServiceRef, Serving } from '../service/pool.ts';
-import { followServedCalls, servedCalls } from '../service/served-calls.ts';
+import { servedCalls } from '../service/served-calls.ts';
 import { findClass } from './modules/function-finder.ts';
 
 /** A master runs methods of services, and no functions for anybody. */
@@ -59,7 +59,7 @@ export class Services {
   #start(): Pool {
     const scope = this.#scope();
     const { router } = scope;
-    followServedCalls();
+    servedCalls.enable();
     return new Pool({
       router,
       dispatcher: new Dispatcher(scope, noFunctions, servedCalls),

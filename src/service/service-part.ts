@@ -1,3 +1,4 @@
+import type { CallTracker, CurrentCall } from '../core/call/current-call.ts';
 import { invoke } from '../core/call/invoke.ts';
 import type { ContextScope, ServiceOpener } from '../core/context.ts';
 import type { ServiceHost, ServicePart } from '../importer/services.ts';
@@ -13,7 +14,7 @@ export function start(host: ServiceHost): ServicePart {
   const { router } = scope;
   const { broker } = router;
   // Contexts that code here gets can be called from now on, as far as services go.
-  (scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }).invoke = invoke;
+  Object.assign(scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }, { invoke, current: () => currentOf(tracker) } satisfies Partial<ContextScope>);
   const exportOf = (exports: unknown, { className }: ServiceRef): unknown => (exports as Record<string, unknown> | undefined)?.[className ?? ''];
   const namesOf = (service: unknown): ServiceRef[] =>
     host.loaded().flatMap(([module, exports]) => {
@@ -56,6 +57,14 @@ export function start(host: ServiceHost): ServicePart {
     serve: (service, { name } = {}) => pool.serve(service, name === undefined ? refOf(typeof service === 'function' ? service : service.constructor) : serviceRef('', name)),
     open,
   };
+}
+
+function currentOf(tracker: CallTracker): CurrentCall | undefined {
+  try {
+    return tracker.current();
+  } catch {
+    return undefined;
+  }
 }
 
 /** An object that has a member of every name. */

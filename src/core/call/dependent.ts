@@ -4,7 +4,7 @@ import { CALL_FUNCTION } from '../wire/handles.ts';
 import { encodeValue } from '../wire/values.ts';
 import type { CallSpec } from './invoke.ts';
 import type { CallRequest } from './protocol.ts';
-import { RemoteStream } from './remote-stream.ts';
+import type { RemoteStream } from './remote-stream.ts';
 
 /** Calls of chains that were made, by what stands for their results. */
 const calls = new WeakMap<object, CallSpec>();
@@ -28,7 +28,7 @@ export function dependentCalls(scope: MailboxScope, spec: CallSpec): Dependent |
   const first: CallSpec[] = [];
   const visit = ({ args, chain, target }: CallSpec): void => {
     for (const arg of args) {
-      if (keys.has(arg) || !(arg instanceof RemoteStream)) continue;
+      if (keys.has(arg) || typeof arg !== 'object' || arg === null) continue;
       const needed = calls.get(arg);
       if (needed === undefined) continue;
       if (needed.chain !== chain || needed.target !== target) throw new UsageError('ERR_TENDRIL_CHAIN', 'a call whose result is to be an argument must be of the same chain; make both with the same context.chain(), without a reset() in between');

@@ -84,6 +84,8 @@ export class Dispatcher implements ExecutionOwner {
     }
     const [chain, module, className, name, args] = request;
     const execution = new Execution(reply, message.srcId, this, request[5]?.w);
+    const left = request[5]?.d;
+    if (left !== undefined) execution.expire(this.#scope.router.broker, left);
     const run = (): void => {
       // Known before it runs: a function may end the process, and its caller is to be told.
       this.#running.set(execution.key, execution);
@@ -152,7 +154,8 @@ function checkRequest(value: unknown): CallRequest {
   const [chain, module, className, name, args, options] = value as unknown[];
   const valid = (chain === null || typeof chain === 'string') && typeof module === 'string' && (className === null || typeof className === 'string') && typeof name === 'string' && Array.isArray(args);
   if (!valid) throw new DecodeError('a call has a field of the wrong type');
-  const { w } = (options ?? {}) as RequestOptions;
+  const { w, d = 0 } = (options ?? {}) as RequestOptions;
   if (w !== undefined) windowOf(w);
+  if (!(d >= 0)) throw new DecodeError('a deadline is not valid');
   return value as unknown as CallRequest;
 }

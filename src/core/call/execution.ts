@@ -1,3 +1,5 @@
+import type { Subscription } from 'rxjs';
+import type { Broker } from '../broker/broker.ts';
 import { TendrilError } from '../errors.ts';
 import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
@@ -29,6 +31,8 @@ interface Source {
 /** One function that runs. It is the CurrentCall of that function too. */
 export class Execution implements CurrentCall {
   readonly callerId: number;
+  deadline: number | undefined;
+  #timer: Subscription | undefined;
   readonly #reply: ReplyPath;
   readonly #owner: ExecutionOwner;
   readonly #windowSize: WindowSize;
@@ -65,13 +69,19 @@ export class Execution implements CurrentCall {
   run(tracker: Pick<CallTracker, 'run'>, resolve: () => ReturnType<ResolveFunction>, args: readonly unknown[]): void {
     this.#tracker = tracker;
     const apply = (fn: (...args: unknown[]) => unknown): void => {
-      if (!this.ended) this.#take(tracker.run(this, () => fn(...args)));
+      if (!this.ended) this.#take(this.#within(() => fn(...args)));
     };
     this.#attempt(() => {
       const fn = resolve();
       if (typeof fn === 'function') apply(fn);
       else fn.then((found) => { this.#attempt(() => { apply(found); }); }, (error: unknown) => { this.#fail(error); });
     });
+  }
+
+  /** Ends it in so many milliseconds. The caller knows by itself. */
+  expire(broker: Broker, ms: number): void {
+    this.deadline = broker.now() + ms;
+    this.#timer = broker.after(ms, () => { this.cancel(); });
   }
 
   /** Runs `work` when this execution has ended, with its error if it failed. */
@@ -94,8 +104,7 @@ export class Execution implements CurrentCall {
       this.reject(errorContent(new TendrilError('ERR_TENDRIL_CREDIT', 'the consumer has acknowledged more than it was sent')));
       return;
     }
-    // A generator that goes on is still in the call that it began in.
-    if (window.open) this.#tracker?.run(this, () => { this.#source?.resume?.(); });
+    if (window.open) this.#source?.resume?.();
     if (this.#closing !== undefined) this.#close(this.#closing);
   }
 
@@ -115,6 +124,11 @@ export class Execution implements CurrentCall {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Runs code of the user's, which can ask for its call. */
+  #within<R>(work: () => R): R {
+    return this.#tracker ? this.#tracker.run(this, work) : work();
   }
 
   /** What a function returned becomes replies. */
@@ -137,7 +151,7 @@ export class Execution implements CurrentCall {
       );
       // What can be paused is, also where it is an observable too.
     } else if (Symbol.asyncIterator in value) this.#iterate(value as PausableSource);
-    else if (isObservable(value)) this.#observe(value);
+    else if (isObservable(value)) this.#within(() => { this.#observe(value); });
     else this.#result(value);
   }
 
@@ -200,7 +214,7 @@ export class Execution implements CurrentCall {
     const pull = (): void => {
       if (pulling || this.ended || this.#window?.open === false) return;
       pulling = true;
-      iterator.next().then(
+      this.#within(() => iterator.next()).then(
         (step) => {
           pulling = false;
           this.#attempt(() => {
@@ -231,6 +245,7 @@ export class Execution implements CurrentCall {
   #end(error: ErrorContent | undefined): void {
     if (this.ended) return;
     this.ended = true;
+    this.#timer?.unsubscribe();
     this.#error = error;
     if (error) {
       try {

@@ -22,7 +22,8 @@ export interface Encoded {
 export interface Reviver {
   context(id: number, name: string): unknown;
   sender(contextId: number, handle: number): unknown;
-  stream(contextId: number, handle: number): unknown;
+  /** In a child it comes with the importer. */
+  stream?: (contextId: number, handle: number) => unknown;
 }
 
 const OPTIONS = { useRecords: false, mapsAsObjects: true, variableMapSize: true, tagUint8Array: false } as const;
@@ -371,7 +372,7 @@ class Revival {
       case TAG_STREAM: {
         const [id, handle] = Array.isArray(content) ? (content as unknown[]) : [];
         // What is opened is told to send: a number that was drawn for it, never one that the sender of this value could know.
-        if (this.#reviver && isUint(id, 0xffff) && isUint(handle, 0x7fffffff) && handle >= FIRST_DYNAMIC_HANDLE) return this.#reviver.stream(id, handle);
+        if (this.#reviver?.stream && isUint(id, 0xffff) && isUint(handle, 0x7fffffff) && handle >= FIRST_DYNAMIC_HANDLE) return this.#reviver.stream(id, handle);
         break;
       }
       case TAG_SENDER: {
