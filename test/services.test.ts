@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import { firstValueFrom, forkJoin, lastValueFrom, take, toArray } from 'rxjs';
-import { CallError, ChannelError } from 'tendril';
+import { fileURLToPath } from 'node:url';
+import { firstValueFrom, forkJoin, lastValueFrom, range, take, toArray } from 'rxjs';
+import { CallError, ChannelError, stream } from 'tendril';
 import * as fixtures from './fixtures/services.ts';
 import { Broken, Counter, Lying, Slow, callCounter, callNamed, callParent } from './fixtures/services.ts';
 import { failure, first, watchForLeaks, withChild, withTree } from './support/tree.ts';
@@ -173,4 +174,86 @@ describe('a service of the master', () => {
     expect(slow).toMatchObject({ running: 0, aborted: 1 });
     serving.close();
   }));
+});
+
+describe('a service', () => {
+  watchForLeaks();
+
+  it('is told of its end when it is closed, and when its context ends', async () => {
+    const ends: string[] = [];
+    class Held extends Counter {
+      readonly name: string;
+
+      constructor(name: string) {
+        super();
+        this.name = name;
+      }
+
+      [Symbol.dispose](): void {
+        ends.push(this.name);
+      }
+    }
+    await withTree({}, async ({ master }) => {
+      const closed = master.serve(new Held('closed'), { name: 'closed' });
+      master.serve(new Held('kept'), { name: 'kept' });
+      expect(() => master.serve(new Held('twice'), { name: 'kept' })).toThrow('is served here already');
+      closed.close();
+      closed.close();
+      expect(ends).toEqual(['closed']);
+      await Promise.resolve();
+    });
+    expect(ends).toEqual(['closed', 'kept']);
+  });
+
+  it('has callers with deadlines, which end what they asked for', () =>
+    withTree({}, async ({ master }) => {
+      const slow = new Slow();
+      master.serve(slow);
+      expect(await failure(master.self.with({ deadline: 20 }).service(Slow).work())).toMatchObject({ code: 'ERR_TENDRIL_DEADLINE' });
+      expect(slow).toMatchObject({ begun: 1, aborted: 1 });
+    }));
+
+  it('takes streams as arguments, and relays them', withChild(async (kid) => {
+    const numbers = stream(range(0, 1000));
+    expect(await first(kid.service(Counter).sum(numbers))).toBe(499_500);
+    expect(await lastValueFrom(kid.service(Counter).relay(stream(range(0, 5))).pipe(toArray()))).toEqual([0, 1, 2, 3, 4]);
+  }));
+
+  it('needs a class that can be named, and options that can work', () =>
+    withTree({}, async ({ master }) => {
+      class Local extends Counter {}
+      expect(() => master.self.service(Local)).toThrow('export it, or serve it under a name');
+      expect(() => master.serve(new Local())).toThrow('export it, or serve it under a name');
+      expect(() => master.serve(new Local(), { name: '' })).toThrow('1 to 256 characters');
+      expect(() => master.serve({ methods: {} }, { name: 'plain' })).toThrow('no static member methods');
+      class Negative {
+        static readonly methods = { go: { concurrency: 0 } };
+
+        go(): number {
+          return 1;
+        }
+      }
+      expect(() => master.serve(Negative, { name: 'negative' })).toThrow('concurrency of negative.go must be a whole number from 1');
+      expect(() => master.self.service(7 as never)).toThrow('got number');
+      master.serve(new Local(), { name: 'local' });
+      expect(await first((master.self.service<typeof Local>('local')).increment(2))).toBe(2);
+    }));
+
+  it('comes to a child as far as the policy for modules admits its module; what runs it always does', () =>
+    withTree({ modules: { allow: [fileURLToPath(new URL('./fixtures/post.ts', import.meta.url))] } }, async ({ master }) => {
+      const kid = master.local();
+      expect(await failure(kid.service(Counter).get())).toMatchObject({ code: 'ERR_TENDRIL_MODULE_REFUSED' });
+      expect(await failure(kid.service<typeof Counter>('none').get())).toMatchObject({ code: 'ERR_TENDRIL_NO_SERVICE' });
+    }));
+
+  it('starts anew when its context is connected again', () =>
+    withTree({}, async ({ master }) => {
+      const kid = master.local({ reconnect: { initialDelayMs: 5 } });
+      const counter = kid.service(Counter);
+      expect(await first(counter.increment(5))).toBe(5);
+      const lost = failure(counter.ticks(1_000_000));
+      process.kill(await first(counter.pid()), 'SIGKILL');
+      expect(await lost).toBeInstanceOf(ChannelError);
+      expect(await first(counter.increment(1))).toBe(1);
+    }));
 });
