@@ -1,9 +1,12 @@
 import { describe, expect, it } from '@jest/globals';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { firstValueFrom, forkJoin, lastValueFrom, range, take, toArray } from 'rxjs';
-import { CallError, ChannelError, stream } from 'tendril';
+import { CallError, ChannelError, attach, stream } from 'tendril';
+import type { ConnectedContext } from 'tendril';
 import * as fixtures from './fixtures/services.ts';
 import { Broken, Counter, Lying, Slow, callCounter, callNamed, callParent } from './fixtures/services.ts';
+import { withSockets } from './support/outlived.ts';
 import { failure, first, watchForLeaks, withChild, withTree } from './support/tree.ts';
 
 describe('a service in a child', () => {
@@ -86,6 +89,17 @@ describe('a service and those that are not above it', () => {
       const refused = await first(a.call(callCounter, b, 'get'));
       expect(refused).toMatchObject({ code: 'ERR_TENDRIL_SERVICE_NOT_ACTIVE' });
       expect(refused.message).toContain('is not yet activated in this context, and the caller is not privileged, therefore autoactivation is disabled');
+    }));
+
+  it.each([['shut down', (b: ConnectedContext) => b.shutdown()], ['killed', async (b: ConnectedContext) => { process.kill(await first(b.service(Counter).pid()), 'SIGKILL'); }]])('ends the calls of siblings when its context is %s', (_how, end) =>
+    withTree({}, async ({ master }) => {
+      const [a, b] = [master.local({ name: 'a' }), master.local({ name: 'b' })];
+      await first(b.call(fixtures.serveSlow));
+      const outcome = first(a.call(callNamed, b, 'slow', 'work'));
+      for (let turn = 0; turn < 500 && (await first(b.service<typeof Slow>('slow').state())).running === 0; turn++);
+      await end(b);
+      expect(await outcome).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL', reason: 'respondent-gone' });
+      expect(await first(a.call(callNamed, b, 'slow', 'work'))).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL', reason: 'no-route' });
     }));
 
   it('is served by a child as long as it wants to; late calls get invalid-handle (REFERENCE 187)', () =>
@@ -245,6 +259,24 @@ describe('a service', () => {
       expect(await failure(kid.service(Counter).get())).toMatchObject({ code: 'ERR_TENDRIL_MODULE_REFUSED' });
       expect(await failure(kid.service<typeof Counter>('none').get())).toMatchObject({ code: 'ERR_TENDRIL_NO_SERVICE' });
     }));
+
+  it(
+    'is started, and called, by a process that is attached with full authority',
+    withSockets((directory) =>
+      withTree({}, async ({ master }) => {
+        const kid = master.local({ name: 'kid' });
+        await first(kid.connected);
+        const { path } = await master.listen({ path: join(directory, 'socket') });
+        const tree = await attach({ path });
+        const attached = tree.context('kid')!;
+        expect(await first(attached.service(Counter).increment(3))).toBe(3);
+        expect(await lastValueFrom(attached.service(Counter).numbers(1000).pipe(toArray()))).toHaveLength(1000);
+        expect(await first(attached.chain().service(Counter).increment(1))).toBe(4);
+        expect(await first(kid.service(Counter).get())).toBe(4);
+        await tree.close();
+      }),
+    ),
+  );
 
   it('starts anew when its context is connected again', () =>
     withTree({}, async ({ master }) => {

@@ -107,7 +107,8 @@ export interface ContextScope extends MailboxScope {
   /** Notes where `call()` is called, for `find`, which runs later. */
   readonly callers?: (fn: RemoteFunction) => readonly string[];
   readonly open: ModuleOpener;
-  readonly service: ServiceOpener;
+  /** In a child it is there as soon as its code can have a context. */
+  readonly service?: ServiceOpener;
   readonly invoke: typeof invoke;
   /** The call that the running code belongs to, in a child. */
   readonly current?: () => CurrentCall | undefined;
@@ -168,7 +169,7 @@ export class Context implements Callable, Wired {
     return {
       call: (fn, ...args) => this.#call(fn, args, options),
       module: (module) => this.#scope.open(module, call) as never,
-      service: (service) => this.#scope.service(service, call, this) as never,
+      service: (service) => this.#scope.service?.(service, call, this) as never,
     };
   }
 
