@@ -83,12 +83,13 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
 
 /** The modules that the other thread was told to send to each context: every call would tell it again. */
 class Forwarded {
-  readonly #modules = new WeakMap<object, Set<string>>();
+  readonly #noted = new WeakMap<object, { readonly id: number; readonly modules: Set<string> }>();
 
-  /** False when it is noted already. */
-  note(context: object, module: string): boolean {
-    let modules = this.#modules.get(context);
-    if (modules === undefined) this.#modules.set(context, (modules = new Set()));
+  /** False when it is noted already. A context that is connected again is another process, by another ID. */
+  note(context: { readonly id: number }, module: string): boolean {
+    let noted = this.#noted.get(context);
+    if (noted?.id !== context.id) this.#noted.set(context, (noted = { id: context.id, modules: new Set() }));
+    const { modules } = noted;
     return modules.size < modules.add(module).size;
   }
 }
