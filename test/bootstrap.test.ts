@@ -225,7 +225,7 @@ describe('a local child', () => {
       }),
     ));
 
-  it('a peer that forges its source, floods garbage or speaks for others is not believed', () =>
+  it('a peer that forges its source, floods garbage or speaks for others is not believed (REFERENCE 7)', () =>
     // Header: dst 0, src 7 (not the child's), handle 102 (FORWARD_LOG); then src 1 with a payload that is no CBOR.
     withFakeNode(`printf 'EC0 v20.19.0;EC1;\\0\\0\\0\\7\\0\\0\\0\\146\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\1\\0\\0\\0\\146\\0\\0\\0\\0\\0\\0\\0\\1\\377' >&4; cat <&3 >/dev/null`, (nodePath) =>
       withTree({ graceMs: 100 }, async ({ master, logged }) => {
