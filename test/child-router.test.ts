@@ -9,6 +9,14 @@ describe('code that runs in a child', () => {
   watchForLeaks();
 
   it(
+    'knows its own context, as code in the master does (REFERENCE 15)',
+    withChild(async (kid, { master }) => {
+      expect([master.self.id, master.self.name, master.router.id]).toEqual([0, 'self', 0]);
+      expect(await first(kid.call(tasks.who))).toEqual({ self: kid.id, parent: 0, caller: 0 });
+    }),
+  );
+
+  it(
     'makes contexts of its own on its router, and calls functions in them',
     withChild(async (kid, { master }) => {
       const found = await first(kid.call(family.family));

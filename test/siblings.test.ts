@@ -16,6 +16,19 @@ describe('messages between two children of a master', () => {
       expect(new Map(master.router.stats().map(({ id, refused }) => [id, refused]))).toEqual(new Map([[a.id, 1], [b.id, 0]]));
     }));
 
+  it('are refused in that mode by intermediates too, which inherit it (REFERENCE 26)', () =>
+    withTree({ unidirectional: true }, async ({ master, logged }) => {
+      const hub = master.local({ name: 'hub' });
+      const inner = master.local({ name: 'inner', via: hub });
+      for (const via of [hub, inner]) {
+        const [a, b] = [master.local({ via }), master.local({ via })];
+        await first(b.call(siblings.open));
+        const text = `routing mode prevents forward of message from context ${String(a.id)} to context ${String(b.id)} via context ${String(via.id)}`;
+        expect(await first(a.call(siblings.knock, b))).toEqual({ reason: 'refused-by-routing', message: text });
+        expect(await logged(({ message }) => message === text)).toMatchObject({ level: 'warn', context: via.name });
+      }
+    }));
+
   it('are for a policy of the master to decide, which sees their headers', () => {
     const seen: EdgeEnvelope[] = [];
     return withTree({ unidirectional: true, edgePolicy: (message) => { seen.push(message); return seen.length > 1; } }, async ({ master }) => {

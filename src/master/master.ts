@@ -333,7 +333,11 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       this.#own('error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
     this.router.events.subscribe((event) => {
-      if (event.type === 'message-refused') this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
+      if (event.type !== 'message-refused') return;
+      // Only our own are refused for their size.
+      if (event.reason === 'too-large') {
+        if (this.#dropLog.admits(this.broker.now())) this.#own('warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
+      } else this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
     });
   }
 }

@@ -119,7 +119,7 @@ export class Traffic implements Gate {
       this.#router.broker.report(error, 'policy of messages between children');
     }
     const why = `routing mode prevents forward of message from context ${String(srcId)} to context ${String(dstId)} via context ${String(this.#router.id)}`;
-    this.#router.emit({ type: 'message-refused', reason: 'refused-by-routing', srcId, handle, via: from });
+    this.#router.emit({ type: 'message-refused', reason: 'refused-by-routing', why, srcId, handle, via: from });
     this.#tell(this.#of(from), 'refused-by-routing', why);
     if (replyTo !== 0 && replyTo !== IS_DEAD) this.#router.sendDead(srcId, replyTo, 'refused-by-routing', why);
     return false;
