@@ -1,9 +1,10 @@
 import os from 'node:os';
 import { describe, expect, it } from '@jest/globals';
+import { filter } from 'rxjs';
 import * as family from './fixtures/family.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { nodesToTry } from './support/installed.ts';
-import { ended, failure, first, startedProcesses, watchForLeaks, withChild } from './support/tree.ts';
+import { ended, failure, first, startedProcesses, watchForLeaks, withChild, withTree } from './support/tree.ts';
 
 describe('code that runs in a child', () => {
   watchForLeaks();
@@ -58,6 +59,25 @@ describe('code that runs in a child', () => {
       expect(await first(other.closed)).toMatchObject({ reason: 'lost' });
       for (const pid of left) await ended(pid);
     }),
+  );
+
+  it.each(['is shut down', 'loses its parent'])(
+    'ends without waiting for its children that are not up yet when it %s',
+    (how) =>
+      withTree({ graceMs: 60_000, maxHandshakes: 1 }, async ({ master }) => {
+        const top = master.local();
+        const kid = master.local({ via: top });
+        const [topPid, pid] = await Promise.all([top, kid].map(async (context) => (await first(context.call(tasks.whereAmI))).pid));
+        // Reads the core and never answers; the second waits for its turn.
+        const starting = [1, 2].map(() => master.local({ via: kid, nodePath: ['sh', '-c', 'echo it waits; cat <&3 >/dev/null'], bootTimeoutMs: 120_000 }));
+        const errors = Promise.all(starting.map(({ connected }) => failure(connected)));
+        await first(master.logs.pipe(filter(({ message }) => message === 'it waits')));
+        if (how === 'is shut down') await kid.shutdown();
+        else process.kill(topPid!, 'SIGKILL');
+        await ended(pid!);
+        for (const error of await errors) expect(error).toMatchObject({ code: how === 'is shut down' ? 'ERR_TENDRIL_CANCELLED' : 'ERR_TENDRIL_VIA_LOST' });
+      }),
+    30_000,
   );
 
   it(
