@@ -31,6 +31,8 @@ export interface ViaPlan {
   detach(): void;
   /** Whether `via` has been detached, and this context with it. */
   detached(): boolean;
+  /** The direct peer that requests go to. */
+  hop(): number | undefined;
   /** The stream that leads to `via`. */
   route(): Stream | undefined;
   /** Takes away what leads to the context. */
@@ -70,7 +72,12 @@ export class ViaConnection implements Connection {
     this.stream = new Stream(router.broker, plan.request.id, router.maxMessageSize);
     router.table.add(plan.request.id, this.stream);
     this.#handle = router.allocateHandle();
-    router.addHandler(this.#handle, { respondent: plan.via.id, deliver: (message) => { this.#onReport(message); } });
+    router.addHandler(this.#handle, {
+      respondent: plan.via.id,
+      // Any context on the way may refuse to pass the request on. Others do not know the handle.
+      policy: (_message, { immediateId }) => !this.stream.opened && immediateId !== undefined && immediateId === plan.hop(),
+      deliver: (message) => { this.#onReport(message); },
+    });
   }
 
   /** Asks for the context. */
