@@ -21,6 +21,7 @@ export function start(host: ParentHost, packed: Uint8Array): void {
   const log = new LogForwarder(router, config.parentIds.at(-1) ?? 0, config.logLevel, () => undefined);
   const routing = new ChildRouting(router, {
     edge: config.unidirectional ? unidirectional : undefined,
+    quotas: config.quotas,
     warn: (text) => {
       log.record('tendril', 'warn', text);
     },
