@@ -163,7 +163,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
     });
     this.logs = this.#sink.records;
     this.#ledger = new PartLedger(this.router, partFile);
-    new Parenthood(this.router, this.#ledger, this.#routing.ids);
+    new Parenthood(this.router, this.#ledger, this.#routing);
     this.#factory = new ContextFactory({
       scope: this.#scope,
       logLevel: this.#sink.level,

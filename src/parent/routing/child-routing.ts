@@ -32,8 +32,11 @@ export class ChildRouting {
   readonly traffic: Traffic;
   readonly ids: IdBlocks;
   readonly routes: RouteMonitor;
+  /** The contexts behind this one. */
+  readonly directory: ContextDirectory;
 
   constructor(router: Router, { ids, edge, quotas: some, quarantineMs = DEFAULT_QUARANTINE_MS, directory = new ContextDirectory(router.broker.report), warn }: ChildRoutingOptions) {
+    this.directory = directory;
     const quotas = quotasOf(some);
     this.traffic = new Traffic(router, { edge, logs: quotas.logs, warn });
     this.ids = new IdBlocks(router, { ...(ids && { ids }), quarantineMs, quotas, traffic: this.traffic });

@@ -26,7 +26,7 @@ export function start(host: ParentHost, packed: Uint8Array): void {
       log.record('tendril', 'warn', text);
     },
   });
-  const parenthood = new Parenthood(router, ledger, routing.ids);
+  const parenthood = new Parenthood(router, ledger, routing);
   Object.assign(host, { routing, forwarder, parenthood } satisfies Partial<ParentHost>);
   host.reaped = new Connector({ router, config, core, ledger, methods, routing, forwarder }).reaped;
   // What has come before is with the main thread.
