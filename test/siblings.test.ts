@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import type { EdgeEnvelope } from 'tendril';
+import * as family from './fixtures/family.ts';
 import * as siblings from './fixtures/siblings.ts';
 import { first, watchForLeaks, withTree } from './support/tree.ts';
 
@@ -44,6 +45,24 @@ describe('messages between two children of a master', () => {
     withTree({}, async ({ master }) => {
       const [a, b] = [master.local({ name: 'a' }), master.local({ name: 'b' })];
       expect(await first(a.call(siblings.knock, b))).toMatchObject({ reason: 'invalid-handle' });
+    }));
+});
+
+describe('the quotas of a master', () => {
+  watchForLeaks();
+
+  it('hold in the contexts below it, whoever has made their children', () =>
+    withTree({ quotas: { ids: 6 } }, async ({ master, logged }) => {
+      const quota = (id: number, has: number): string => `context ${String(id)}, with those behind it, has ${String(has)} of the 6 context IDs of its quota`;
+      const outer = master.local({ name: 'outer' });
+      // Of the master's making: asks `outer` for 4, which it gets, then for 8.
+      const inner = master.local({ name: 'inner', via: outer });
+      expect(await first(inner.call(family.most))).toMatchObject({ made: 4, code: 'ERR_TENDRIL_NO_IDS', message: expect.stringContaining(quota(inner.id, 4)) as unknown });
+      // Of its own making: gets 3 of the 4 that `other` has.
+      const other = master.local({ name: 'other' });
+      const [id, most] = await first(other.call(family.mostBelow));
+      expect(most).toMatchObject({ made: 3, code: 'ERR_TENDRIL_NO_IDS', message: expect.stringContaining(quota(id, 3)) as unknown });
+      expect(await logged(({ context, message }) => context === 'other' && message.includes(quota(id, 3)))).toMatchObject({ level: 'warn' });
     }));
 });
 

@@ -3,7 +3,7 @@ import { NodeBroker } from '../core/broker/node-broker.ts';
 import type { Broker } from '../core/broker/broker.ts';
 import { DEFAULT_READ_BUFFER_SIZE } from '../core/broker/broker.ts';
 import { LOG_LEVELS } from '../core/config.ts';
-import type { ChildConfig, Keepalive, LogLevel, TraceLevel } from '../core/config.ts';
+import type { ChildConfig, Keepalive, LogLevel, Quotas, TraceLevel } from '../core/config.ts';
 import { Context, createReviver } from '../core/context.ts';
 import type { ContextScope } from '../core/context.ts';
 import { DecodeError, ShutdownError, UsageError, isError } from '../core/errors.ts';
@@ -40,7 +40,6 @@ import { unidirectional } from '../parent/routing/edge-policy.ts';
 import type { EdgePolicy } from '../parent/routing/edge-policy.ts';
 import { MAX_ID } from '../parent/routing/id-pool.ts';
 import { ParentRouter } from '../parent/routing/parent-router.ts';
-import type { Quotas } from '../parent/routing/quotas.ts';
 import { forward, forwardDetach } from '../parent/via/connector.ts';
 import { Parenthood } from '../parent/via/parenthood.ts';
 import { ATTACH_PARTS, PartLedger } from '../parent/via/part-ledger.ts';
@@ -78,9 +77,13 @@ export interface MasterOptions {
    * children. Messages between others are answered with a ChannelError `refused-by-routing`. Default false.
    */
   readonly unidirectional?: boolean;
-  /** Which messages may pass here from one child to another. Default: all, or none if {@link MasterOptions.unidirectional}. */
+  /**
+   * Which messages may pass here from one child to another. Default: all, or none if {@link MasterOptions.unidirectional}.
+   * Not inherited, for no function of the user's runs where children route: between the children of a child everything
+   * passes, or nothing if {@link MasterOptions.unidirectional}, which is inherited.
+   */
   readonly edgePolicy?: EdgePolicy;
-  /** What a direct child may ask of this master, with all that is behind it. Defaults, which hold further down: docs/limits.md. */
+  /** What a direct child may ask of its parent, with all that is behind it; here and in all children. Defaults: docs/limits.md. */
   readonly quotas?: Partial<Quotas>;
   /**
    * How connections are watched, here and in all children: when nothing has passed for an interval, the parent asks for a
@@ -160,7 +163,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
     });
     this.logs = this.#sink.records;
     this.#ledger = new PartLedger(this.router, partFile);
-    new Parenthood(this.router, this.#ledger, this.#routing.ids);
+    new Parenthood(this.router, this.#ledger, this.#routing);
     this.#factory = new ContextFactory({
       scope: this.#scope,
       logLevel: this.#sink.level,
@@ -274,6 +277,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       unidirectional: this.#options.unidirectional ?? false,
       keepalive,
       maxHandshakes: this.#maxHandshakes,
+      ...(this.#options.quotas && { quotas: this.#options.quotas }),
       modules: policyConfig(this.#options.modules ?? {}),
     };
     const sameNode = runsThisNode(method, options);

@@ -160,6 +160,7 @@ export class ContextFactory {
         if (hopId !== undefined) this.#scope.detach(hopId, via.id, spec.id);
       },
       detached: () => via instanceof ConnectedContext && via.detached,
+      hop,
       route: () => this.#scope.route(via.id),
       dropRoute: () => {
         this.#scope.dropRoute(spec.id);

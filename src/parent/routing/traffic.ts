@@ -1,3 +1,4 @@
+import type { Rate } from '../../core/config.ts';
 import { RateLimit } from '../../core/log/rate-limit.ts';
 import type { DropReason, Gate, StreamStats } from '../../core/routing/gate.ts';
 import type { Router, RouterEvent } from '../../core/routing/router.ts';
@@ -7,7 +8,6 @@ import type { Message } from '../../core/wire/frame.ts';
 import { FORWARD_LOG } from '../../core/wire/handles.ts';
 import { TokenBucket } from '../token-bucket.ts';
 import type { EdgePolicy } from './edge-policy.ts';
-import type { Rate } from '../token-bucket.ts';
 
 /** How an offence of a peer is told again: once for all that it does within so many milliseconds. */
 const BURST_MS = 10_000;
