@@ -28,7 +28,9 @@ async function withFakeNode(script: string, test: (nodePath: readonly string[]) 
 function startFirstStage(behind?: string): { toChild: Writable; ended: Promise<{ received: string; complaint: string; code: number | null }> } {
   const argv = [process.execPath, '-e', FIRST_STAGE, 'tendril:bare'];
   const stdio: StdioOptions = ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'];
-  const child = behind === undefined ? spawn(argv[0]!, argv.slice(1), { stdio }) : spawn('sh', ['-c', behind, 'sh', ...argv], { stdio });
+  // Not the default of spawn(): what watches for leaks has its mark in this one.
+  const { env } = process;
+  const child = behind === undefined ? spawn(argv[0]!, argv.slice(1), { stdio, env }) : spawn('sh', ['-c', behind, 'sh', ...argv], { stdio, env });
   const [toChild, fromChild] = [child.stdio[3] as Writable, child.stdio[4] as Readable];
   let received = '';
   let complaint = '';

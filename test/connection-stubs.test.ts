@@ -2,6 +2,7 @@ import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import type { OpensshOptions } from 'tendril';
+import * as place from './fixtures/place.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { needs } from './support/needs.ts';
 import { withFiles } from './support/programs.ts';
@@ -49,7 +50,7 @@ describe('openssh, by a program that behaves as ssh does', () => {
     withStub(SSH, (stub) =>
       withTree({}, async ({ master, records }) => {
         const web = master.openssh(login(stub, { hostKeys }));
-        expect(await first(web.call(tasks.hasTerminal))).toBe(false);
+        expect(await first(web.call(place.hasTerminal))).toBe(false);
         await web.shutdown();
         expect(records.filter(({ message }) => message.includes('terminal'))).toEqual([]);
       }),
@@ -76,7 +77,7 @@ needs('script')('a command with a terminal', () => {
   it('has one that it can open, and none as its input or output (REFERENCE 151)', () =>
     withTree({}, async ({ master, records }) => {
       const kid = master.command({ argv: ['sh', '-c', `${TERMINALS}; exec "$@"`, '-'], tty: true, nodePath });
-      expect(await first(kid.call(tasks.hasTerminal))).toBe(true);
+      expect(await first(kid.call(place.hasTerminal))).toBe(true);
       await kid.shutdown();
       expect(records.flatMap(({ message }) => (message.includes('terminal') ? [message] : []))).toEqual(['has a terminal']);
     }));
@@ -85,9 +86,9 @@ needs('script')('a command with a terminal', () => {
     withStub('while [ "$1" != -- ]; do shift; done; shift; exec "$@"', (stub) =>
       withTree({}, async ({ master }) => {
         const kid = master.sudo({ sudoPath: stub, tty: true, nodePath });
-        expect(await first(kid.call(tasks.hasTerminal))).toBe(true);
+        expect(await first(kid.call(place.hasTerminal))).toBe(true);
         expect(await first(kid.call(tasks.sumBytes, new Uint8Array(3_000_000).fill(1)))).toBe(3_000_000);
-        expect(await first(kid.call(tasks.hasTerminal))).toBe(true);
+        expect(await first(kid.call(place.hasTerminal))).toBe(true);
       }),
     ));
 });
