@@ -35,6 +35,7 @@ import { ContextFactory } from '../parent/context-factory.ts';
 import type { ContextSpec } from '../parent/context-factory.ts';
 import type { ContextOptions } from '../parent/context-options.ts';
 import type { ModuleStats } from '../parent/context-stats.ts';
+import { checkNames } from '../parent/option-names.ts';
 import { ChildRouting } from '../parent/routing/child-routing.ts';
 import { unidirectional } from '../parent/routing/edge-policy.ts';
 import type { EdgePolicy } from '../parent/routing/edge-policy.ts';
@@ -97,6 +98,7 @@ export interface MasterOptions {
   readonly broker?: Broker;
 }
 
+const OPTIONS: Readonly<Record<keyof MasterOptions, 0>> = { logger: 0, logLevel: 0, maxMessageSize: 0, graceMs: 0, readBufferSize: 0, trace: 0, modules: 0, unidirectional: 0, edgePolicy: 0, quotas: 0, keepalive: 0, maxHandshakes: 0, broker: 0 };
 const MAX_LOG_TEXT = 128 * 1024;
 const NO_CACHE = new Uint8Array(0);
 /** Here ssh2 is the package that the user has installed. */
@@ -131,6 +133,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
 
   constructor(options: MasterOptions = {}) {
     super();
+    checkNames('Master', options, Object.keys(OPTIONS));
     checkOptions(options);
     this.#options = options;
     this.#keepalive = options.keepalive ?? DEFAULT_KEEPALIVE;
@@ -361,6 +364,7 @@ function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgeP
   if (readBufferSize !== undefined && !(Number.isInteger(readBufferSize) && readBufferSize >= 1024 && readBufferSize <= 16 * 1024 * 1024)) bad('readBufferSize', 'bytes from 1024 to 16777216', readBufferSize);
   if (edgePolicy !== undefined && typeof edgePolicy !== 'function') bad('edgePolicy', 'a function', edgePolicy);
   checkKeepalive(keepalive);
+  checkNames('quotas', quotas, ['ids', 'idRequests', 'logs'] satisfies (keyof Quotas)[]);
   if (maxHandshakes !== undefined && !(Number.isInteger(maxHandshakes) && maxHandshakes >= 1)) bad('maxHandshakes', 'a whole number from 1', maxHandshakes);
   if (quotas.ids !== undefined && !(Number.isInteger(quotas.ids) && quotas.ids >= 0 && quotas.ids <= MAX_ID)) bad('quotas.ids', `a whole number from 0 to ${String(MAX_ID)}`, quotas.ids);
   for (const name of ['idRequests', 'logs'] as const) {
