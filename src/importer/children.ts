@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { compileFunction } from 'node:vm';
 import type { ImporterHost, Internals } from '../core/importer/importer.ts';
-import { PARENT_ID } from './ids.ts';
+import { FLOW_ID, PARENT_ID } from './ids.ts';
 import type { Store } from './store.ts';
 
 const PARENTHOOD = 118;
@@ -12,6 +12,11 @@ const ATTACH_PARTS = ['parent', 'attach'];
 
 /** Every way to start a context: methods of `router` in a child, as they are methods of a master. */
 const METHODS = ['local', 'ssh', 'sudo', 'su', 'doas', 'docker', 'podman', 'kubectl', 'lxc', 'nsenter', 'chroot', 'openssh', 'command'] as const;
+
+/** What is for streams, loaded when it is first used. */
+const FLOW = ['stream'] as const;
+
+type Functions = Readonly<Record<string, (...args: unknown[]) => unknown>>;
 
 /** A module that has been evaluated here. */
 export type LoadedModule = readonly [id: string, exports: unknown];
@@ -75,6 +80,7 @@ export class Children {
   #listeners = 0;
   #maker: Maker | undefined;
   #onContext: ((news: unknown) => void) | undefined;
+  #flow: Functions | undefined;
 
   constructor(store: Store, loaded: () => LoadedModule[]) {
     this.#store = store;
@@ -90,6 +96,7 @@ export class Children {
     for (const method of METHODS) Object.defineProperty(router, method, { value: (options?: object) => maker().make(method, options) });
     Object.defineProperty(router, 'contexts', { get: () => maker().contexts });
     Object.defineProperty(router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
+    for (const name of FLOW) library[name] = (...args: unknown[]) => (this.#flow ??= this.#part(FLOW_ID, { ...internals, ...library }) as Functions)[name]?.(...args);
     library['detach'] = () => this.#detach(internals.config.id);
   }
 
@@ -166,10 +173,9 @@ export class Children {
 
   #load(internals: Internals, library: Record<string, unknown>): Maker {
     const { host } = this.#store;
-    const text = Buffer.from(this.#store.record(PARENT_ID)[2]).toString();
-    const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-parent' }) as (require: NodeJS.Require, host: MakerHost) => Maker;
-    return start(host.require, {
+    return this.#part(PARENT_ID, {
       ...internals,
+      ...library,
       library,
       loaded: this.#loaded,
       idOf: (module) => this.#store.idOf(module),
@@ -177,7 +183,14 @@ export class Children {
       allocateId: () => this.#allocateId(internals.config.id),
       watchContexts: (take) => this.#watchContexts(internals.config.id, take),
       send: (handle, value, dstId) => { host.send(handle, value, dstId); },
-    });
+    } satisfies MakerHost) as Maker;
+  }
+
+  /** Loads a part of the library. Blocks the first time. */
+  #part(id: string, partHost: object): unknown {
+    const text = Buffer.from(this.#store.record(id)[2]).toString();
+    const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-part' }) as (require: NodeJS.Require, host: object) => unknown;
+    return start(this.#store.host.require, partHost);
   }
 
   #needParts(names: readonly string[]): void {

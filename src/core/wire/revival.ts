@@ -3,10 +3,10 @@ import { Blob } from './blob.ts';
 import { CallError } from './call-error.ts';
 import type { ErrorContent } from './call-error.ts';
 import { Tag } from './cbor.ts';
-import { FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './handles.ts';
+import { FIRST_DYNAMIC_HANDLE, FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './handles.ts';
 import { MAX_CAUSES } from './limits.ts';
 import { Secret } from './secret.ts';
-import { TAG_ATTACHMENT, TAG_BLOB, TAG_CALL_ERROR, TAG_CONTEXT, TAG_SECRET, TAG_SENDER, TAG_TYPED_ARRAY } from './tags.ts';
+import { TAG_ATTACHMENT, TAG_BLOB, TAG_CALL_ERROR, TAG_CONTEXT, TAG_SECRET, TAG_SENDER, TAG_STREAM, TAG_TYPED_ARRAY } from './tags.ts';
 
 /** Those that have a kind on the wire, which is the index. */
 export const TYPED_ARRAYS = [Int8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array, BigInt64Array, BigUint64Array] as const;
@@ -15,6 +15,7 @@ export const TYPED_ARRAYS = [Int8Array, Uint8ClampedArray, Int16Array, Uint16Arr
 export interface Reviver {
   context(id: number, name: string): unknown;
   sender(contextId: number, handle: number): unknown;
+  stream(contextId: number, handle: number): unknown;
 }
 
 /** Makes of what the codec has decoded what its tags stand for. */
@@ -64,6 +65,12 @@ export class Revival {
       case TAG_CONTEXT: {
         const [id, name] = Array.isArray(content) ? (content as unknown[]) : [];
         if (this.#reviver && isUint(id, 0xffff) && typeof name === 'string') return this.#reviver.context(id, name);
+        break;
+      }
+      case TAG_STREAM: {
+        const [id, handle] = Array.isArray(content) ? (content as unknown[]) : [];
+        // What is opened is told to send: a number that was drawn for it, never one that the sender of this value could know.
+        if (this.#reviver && isUint(id, 0xffff) && isUint(handle, 0x7fffffff) && handle >= FIRST_DYNAMIC_HANDLE) return this.#reviver.stream(id, handle);
         break;
       }
       case TAG_SENDER: {

@@ -1,5 +1,6 @@
 import { isBuiltin } from 'node:module';
 import { inspect } from 'node:util';
+import { invoke } from '../../core/call/invoke.ts';
 import type { FunctionFinder } from '../../core/context.ts';
 import type { Context, ContextScope } from '../../core/context.ts';
 import { UsageError } from '../../core/errors.ts';
@@ -66,6 +67,7 @@ export function start(host: MakerHost): Maker {
   });
   Object.assign(scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }, {
     find: finder(host),
+    invoke,
     open: (module, call) => remoteModule(moduleId(host, module), call),
   } satisfies Partial<ContextScope>);
   return {
