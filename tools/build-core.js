@@ -61,7 +61,7 @@ for (const profile of ['native', 'rendered']) {
 }
 // The parts of the library for contexts with children of their own: bodies of functions of `require`, `host` and `packed`.
 // What the core has in it they take from their host.
-const SHARED = /\/core\/(?:context|call\/remote-stream|routing\/stream|wire\/values)\.ts$/;
+const SHARED = /\/core\/(?:context|routing\/stream|wire\/values)\.ts$/;
 const fromHost = {
   name: 'from-host',
   setup(builder) {

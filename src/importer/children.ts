@@ -14,7 +14,7 @@ const ATTACH_PARTS = ['parent', 'attach'];
 const METHODS = ['local', 'ssh', 'sudo', 'su', 'doas', 'docker', 'podman', 'kubectl', 'lxc', 'nsenter', 'chroot', 'openssh', 'command'] as const;
 
 /** What is for streams, loaded when it is first used. */
-const FLOW = ['stream'] as const;
+const FLOW = ['stream', 'eachBatch', 'eachBuffered', 'eachLatest', 'eachOrDrop', 'onDemand'] as const;
 
 type Functions = Readonly<Record<string, (...args: unknown[]) => unknown>>;
 
@@ -85,6 +85,8 @@ export class Children {
   constructor(store: Store, loaded: () => LoadedModule[]) {
     this.#store = store;
     this.#loaded = loaded;
+    const reviver = store.host.internals?.scope.reviver;
+    if (reviver) reviver.stream = (contextId, handle) => this.#streams()['receive']?.(contextId, handle);
   }
 
   /** Gives `router` its methods. */
@@ -96,7 +98,7 @@ export class Children {
     for (const method of METHODS) Object.defineProperty(router, method, { value: (options?: object) => maker().make(method, options) });
     Object.defineProperty(router, 'contexts', { get: () => maker().contexts });
     Object.defineProperty(router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
-    for (const name of FLOW) library[name] = (...args: unknown[]) => (this.#flow ??= this.#part(FLOW_ID, { ...internals, ...library }) as Functions)[name]?.(...args);
+    for (const name of FLOW) library[name] = (...args: unknown[]) => this.#streams()[name]?.(...args);
     library['detach'] = () => this.#detach(internals.config.id);
   }
 
@@ -175,7 +177,6 @@ export class Children {
     const { host } = this.#store;
     return this.#part(PARENT_ID, {
       ...internals,
-      ...library,
       library,
       loaded: this.#loaded,
       idOf: (module) => this.#store.idOf(module),
@@ -184,6 +185,10 @@ export class Children {
       watchContexts: (take) => this.#watchContexts(internals.config.id, take),
       send: (handle, value, dstId) => { host.send(handle, value, dstId); },
     } satisfies MakerHost) as Maker;
+  }
+
+  #streams(): Functions {
+    return (this.#flow ??= this.#part(FLOW_ID, { ...this.#store.host.internals }) as Functions);
   }
 
   /** Loads a part of the library. Blocks the first time. */

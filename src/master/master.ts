@@ -2,6 +2,7 @@ import type { Observable } from 'rxjs';
 import { NodeBroker } from '../core/broker/node-broker.ts';
 import type { Broker } from '../core/broker/broker.ts';
 import { DEFAULT_READ_BUFFER_SIZE } from '../core/broker/broker.ts';
+import { receiveStreams } from '../core/call/consumer.ts';
 import { invoke } from '../core/call/invoke.ts';
 import { LOG_LEVELS } from '../core/config.ts';
 import type { ChildConfig, Keepalive, LogLevel, Quotas, TraceLevel } from '../core/config.ts';
@@ -153,14 +154,14 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
         this.#own('warn', text);
       },
     });
-    this.#scope = {
+    this.#scope = receiveStreams<ContextScope>({
       router: this.router,
       reviver: createReviver(this.router, (id, name) => (id === 0 ? this.self : (this.#factory.get(id) ?? new Context(this.#scope, id, name)))),
       find: findFunction,
       callers: callersOf,
       open: openModule,
       invoke,
-    };
+    });
     this.self = new Context(this.#scope, 0, 'self');
     this.#sink = new LogSink(options.logger, options.logLevel ?? 'info', (error, where) => {
       // Not by the log: it is the log that fails.

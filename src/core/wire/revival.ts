@@ -15,7 +15,8 @@ export const TYPED_ARRAYS = [Int8Array, Uint8ClampedArray, Int16Array, Uint16Arr
 export interface Reviver {
   context(id: number, name: string): unknown;
   sender(contextId: number, handle: number): unknown;
-  stream(contextId: number, handle: number): unknown;
+  /** In a child it comes with the importer. */
+  stream?: (contextId: number, handle: number) => unknown;
 }
 
 /** Makes of what the codec has decoded what its tags stand for. */
@@ -70,7 +71,7 @@ export class Revival {
       case TAG_STREAM: {
         const [id, handle] = Array.isArray(content) ? (content as unknown[]) : [];
         // What is opened is told to send: a number that was drawn for it, never one that the sender of this value could know.
-        if (this.#reviver && isUint(id, 0xffff) && isUint(handle, 0x7fffffff) && handle >= FIRST_DYNAMIC_HANDLE) return this.#reviver.stream(id, handle);
+        if (this.#reviver?.stream && isUint(id, 0xffff) && isUint(handle, 0x7fffffff) && handle >= FIRST_DYNAMIC_HANDLE) return this.#reviver.stream(id, handle);
         break;
       }
       case TAG_SENDER: {

@@ -129,7 +129,7 @@ export class ModuleResponder {
     if (ref.module.startsWith('node:')) return;
     const profile = profileOf(target.nodeVersion);
     if ((this.#clients.get(target.id) ?? this.#forwarded.get(target.id))?.has(profile, ref.module) === true) return;
-    const refusal = this.#policy.refusal(namesOf(ref.module));
+    const refusal = LIBRARY_PARTS.has(ref.module) ? undefined : this.#policy.refusal(namesOf(ref.module));
     if (refusal !== undefined) throw new TendrilError('ERR_TENDRIL_MODULE_REFUSED', `${ref.module} is not sent to ${target.name}: ${refusal}; see the option modules of Master`);
     this.#refuseFailed(this.#graph.module(ref.module, profile));
     this.#pushTo(target, ref.module);

@@ -1,5 +1,6 @@
 import { isBuiltin } from 'node:module';
 import { inspect } from 'node:util';
+import type { CurrentCall } from '../../core/call/current-call.ts';
 import { invoke } from '../../core/call/invoke.ts';
 import type { FunctionFinder } from '../../core/context.ts';
 import type { Context, ContextScope } from '../../core/context.ts';
@@ -68,6 +69,13 @@ export function start(host: MakerHost): Maker {
   Object.assign(scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }, {
     find: finder(host),
     invoke,
+    current: () => {
+      try {
+        return (library['currentCall'] as () => CurrentCall)();
+      } catch {
+        return undefined;
+      }
+    },
     open: (module, call) => remoteModule(moduleId(host, module), call),
   } satisfies Partial<ContextScope>);
   return {
