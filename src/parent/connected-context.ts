@@ -17,6 +17,9 @@ import { checkNames } from './option-names.ts';
 import { Rtt } from './context-stats.ts';
 import type { ContextStats } from './context-stats.ts';
 
+/** Exactly those of {@link CallOptions} (test/types.check.ts): what is misspelt is told. */
+export const CALL_OPTIONS = ['chain', 'signal', 'window', 'deadline', 'inherit'] as const satisfies readonly (keyof CallOptions)[];
+
 /** What a context is made of. */
 export interface ContextPlan {
   /** Of the first connection. */
@@ -127,7 +130,7 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   }
 
   override with(options: CallOptions): Callable {
-    checkNames('with()', options, ['chain', 'signal'] satisfies (keyof CallOptions)[]);
+    checkNames('with()', options, CALL_OPTIONS);
     return super.with(options);
   }
 
