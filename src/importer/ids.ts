@@ -11,6 +11,14 @@ export const LIBRARY_ID = 'file:///.library/tendril.cjs';
 /** What makes contexts in a child; no file either. */
 export const PARENT_ID = 'file:///.library/parent.cjs';
 
+/** What runs commands and moves files in a child: a module as the user's are, but of the library. */
+export const REMOTE_ID = 'file:///.library/remote.cjs';
+
+/** Whether a module is a part of the library, which every context may have, whatever the policy of modules says. */
+export function isLibraryPart(id: string): boolean {
+  return id === PARENT_ID || id === REMOTE_ID;
+}
+
 /** The part of a URL before its query and fragment: instances of a module share a file. */
 export function withoutQuery(url: string): string {
   if (url.startsWith('data:')) return url;

@@ -18,6 +18,11 @@ export function makerPart(): string {
   return read('part-maker.js').toString();
 }
 
+/** What runs commands and moves files in a child: a CommonJS module. */
+export function remotePart(): string {
+  return read('part-remote.js').toString();
+}
+
 function read(name: string): Buffer {
   try {
     return readFileSync(new URL(`../../dist/${name}`, import.meta.url));

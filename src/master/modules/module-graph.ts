@@ -2,9 +2,9 @@ import { readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { ModuleFormat, ModuleLink, ModuleRecord, Profile, RequestKind, Target } from '../../core/importer/records.ts';
 import { messageOf } from '../../core/errors.ts';
-import { LIBRARY_ID, PARENT_ID, withoutQuery } from '../../importer/ids.ts';
+import { LIBRARY_ID, PARENT_ID, isLibraryPart, withoutQuery } from '../../importer/ids.ts';
 import { ModulePolicy, namesOf } from '../../importer/policy.ts';
-import { makerPart } from '../part-files.ts';
+import { makerPart, remotePart } from '../part-files.ts';
 import { checkMainScript } from './main-script.ts';
 import { packageType } from './packages.ts';
 import { render, renderDynamicImports, syntaxFault } from './render.ts';
@@ -118,7 +118,7 @@ export class ModuleGraph {
   }
 
   #read(id: string): Entry {
-    if (id === PARENT_ID) return library(id);
+    if (isLibraryPart(id)) return library(id);
     const data = id.startsWith('data:') ? dataOf(id) : undefined;
     const path = data ? id : pathOf(id);
     const bytes = data?.bytes ?? this.#bytes(id, path);
@@ -221,10 +221,10 @@ function asCommonJs(path: string): boolean {
   return typescriptAsCommonJs && isTypeScript(path) && !path.endsWith(".mts") && packageType(path) !== 'module';
 }
 
-/** What makes contexts in a child. */
+/** A part of the library that goes through the importer. */
 function library(id: string): Entry {
-  const source = makerPart();
-  return { id, path: id, format: 'commonjs', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: {}, imports: {}, modules: new Map() };
+  const source = id === PARENT_ID ? makerPart() : remotePart();
+  return { id, path: id, format: 'commonjs', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: { tendril: LIBRARY_ID }, imports: {}, modules: new Map() };
 }
 
 function failureText(name: string, code: string, message: string): string {
