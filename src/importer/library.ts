@@ -12,6 +12,9 @@ export function completeLibrary(library: Record<string, unknown>, error: (code: 
   class AttachError extends TendrilError {
     static readonly brand = 'AttachError';
   }
+  class CommandError extends TendrilError {
+    static readonly brand = 'CommandError';
+  }
   const attach = (): Promise<never> => Promise.reject(error('ERR_TENDRIL_CHILD_CALL', 'attach() is not available in a child: it takes modules that only a program of its own has'));
-  return Object.assign(library, { AttachError, AttachedTree: library['Master'], ConnectError, ConnectedContext: library['Context'], ModuleResponder: library['Master'], attach });
+  return Object.assign(library, { AttachError, AttachedTree: library['Master'], CommandError, ConnectError, ConnectedContext: library['Context'], RemoteCommand: library['Master'], RemoteContext: library['Context'], ModuleResponder: library['Master'], attach });
 }

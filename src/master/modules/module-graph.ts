@@ -224,7 +224,7 @@ function asCommonJs(path: string): boolean {
 /** A part of the library that goes through the importer. */
 function library(id: string): Entry {
   const source = id === PARENT_ID ? makerPart() : remotePart();
-  return { id, path: id, format: 'commonjs', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: { tendril: LIBRARY_ID }, imports: {}, modules: new Map() };
+  return { id, path: id, format: 'commonjs', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: {}, imports: {}, modules: new Map() };
 }
 
 function failureText(name: string, code: string, message: string): string {
