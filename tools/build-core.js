@@ -74,7 +74,7 @@ writeFileSync(`${root}dist/part-remote.js`, remoteText);
 console.log(`part, remote: ${remoteText.length} bytes minified, ${deflateRaw(Buffer.from(remoteText), { level: 9 }).length} bytes compressed`);
 // The parts of the library for contexts with children of their own: bodies of functions of `require`, `host` and `packed`.
 // What the core has in it they take from their host.
-const SHARED = /\/core\/(?:context|routing\/stream|wire\/values)\.ts$/;
+const SHARED = /\/core\/(?:context|call\/remote-stream|routing\/stream|wire\/values)\.ts$/;
 const fromHost = {
   name: 'from-host',
   setup(builder) {
@@ -87,10 +87,10 @@ const fromHost = {
     builder.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports={}' }));
   },
 };
-for (const [name, entry] of [['parent', 'broker-part'], ['ssh', 'ssh-part'], ['attach', 'attach-part'], ['maker', 'maker-part']]) {
+for (const [name, entry] of [['parent', 'parent/via/broker-part'], ['ssh', 'parent/via/ssh-part'], ['attach', 'parent/via/attach-part'], ['maker', 'parent/via/maker-part'], ['flow', 'flow/flow-part']]) {
   const part = await build({
     absWorkingDir: root,
-    entryPoints: [`src/parent/via/${entry}.ts`],
+    entryPoints: [`src/${entry}.ts`],
     bundle: true,
     write: false,
     minify: true,
@@ -106,11 +106,11 @@ for (const [name, entry] of [['parent', 'broker-part'], ['ssh', 'ssh-part'], ['a
     plugins: [fromHost],
   });
   const text = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};module.exports.start(host,packed)`;
-  if (name === 'maker') {
+  if (name === 'maker' || name === 'flow') {
     // A module as others, which the importer of the child takes.
     const source = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};return module.exports.start(host)`;
-    writeFileSync(`${root}dist/part-maker.js`, source);
-    console.log(`part, maker: ${source.length} bytes minified, ${deflateRaw(Buffer.from(source), { level: 9 }).length} bytes compressed`);
+    writeFileSync(`${root}dist/part-${name}.js`, source);
+    console.log(`part, ${name}: ${source.length} bytes minified, ${deflateRaw(Buffer.from(source), { level: 9 }).length} bytes compressed`);
     continue;
   }
   const packed = await zopfliOf(text);

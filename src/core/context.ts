@@ -1,7 +1,7 @@
-import type { Observable } from 'rxjs';
-import { invoke } from './call/invoke.ts';
-import type { CallTarget } from './call/invoke.ts';
+import { receivedStream } from './call/consumer.ts';
+import type { CallTarget, invoke } from './call/invoke.ts';
 import type { FunctionRef } from './call/protocol.ts';
+import type { RemoteStream, Window } from './call/remote-stream.ts';
 import type { Emitted, RemoteFunction, RemoteModule } from './call/types.ts';
 import { UsageError } from './errors.ts';
 import { Mailbox } from './mailbox/mailbox.ts';
@@ -19,7 +19,7 @@ const MAX_HANDLE = 0xffff_ffff;
 export type FunctionFinder = (fn: RemoteFunction, callers?: readonly string[]) => FunctionRef;
 
 /** Makes what `module()` gives: `call` is how its methods call a function. */
-export type ModuleOpener = (module: URL | string, call: (ref: FunctionRef, args: readonly unknown[]) => Observable<unknown>) => unknown;
+export type ModuleOpener = (module: URL | string, call: (ref: FunctionRef, args: readonly unknown[]) => RemoteStream<unknown>) => unknown;
 
 /** Options of calls. */
 export interface CallOptions {
@@ -30,6 +30,8 @@ export interface CallOptions {
   readonly chain?: string;
   /** Aborting it fails the call with the signal's reason and cancels it there. */
   readonly signal?: AbortSignal;
+  /** How much of a stream may be under way before it is acknowledged. Default 256 values, 4 MiB. */
+  readonly window?: Window;
 }
 
 /** Something that calls can be made on. */
@@ -42,7 +44,7 @@ export interface Callable {
    * result. Errors: CallError when the function throws, EncodeError when an argument or the result cannot be sent,
    * ConnectError when the context cannot be connected, ChannelError when it is lost.
    */
-  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): Observable<Emitted<ReturnType<F>>>;
+  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): RemoteStream<Emitted<ReturnType<F>>>;
 
   /**
    * A module as it is called in the context: each function that it exports is a method that makes the same call as
@@ -63,6 +65,7 @@ export interface ContextScope extends MailboxScope {
   /** Notes where `call()` is called, for `find`, which runs later. */
   readonly callers?: (fn: RemoteFunction) => readonly string[];
   readonly open: ModuleOpener;
+  readonly invoke: typeof invoke;
 }
 
 /** A process of the tree, seen from this one. Equal to another when their IDs are. */
@@ -102,7 +105,7 @@ export class Context implements Callable, Wired {
     return mailbox;
   }
 
-  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): Observable<Emitted<ReturnType<F>>> {
+  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): RemoteStream<Emitted<ReturnType<F>>> {
     return this.#call(fn, args, {});
   }
 
@@ -159,7 +162,7 @@ export class Context implements Callable, Wired {
 
   #target: CallTarget | undefined;
 
-  #call<T>(fn: RemoteFunction, args: readonly unknown[], options: CallOptions): Observable<T> {
+  #call<T>(fn: RemoteFunction, args: readonly unknown[], options: CallOptions): RemoteStream<T> {
     const callers = this.#scope.callers?.(fn);
     return this.#invoke(() => this.#scope.find(fn, callers), args, options);
   }
@@ -168,16 +171,18 @@ export class Context implements Callable, Wired {
     return this.#scope.open(module, (ref, args) => this.#invoke(() => ref, args, options)) as RemoteModule<T>;
   }
 
-  #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, signal }: CallOptions): Observable<T> {
+  #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, ...options }: CallOptions): RemoteStream<T> {
     this.#target ??= this.target();
-    return invoke<T>(this.#scope, { target: this.#target, ref, args, chain: chain ?? null, signal });
+    return this.#scope.invoke<T>(this.#scope, { ...options, target: this.#target, ref, args, chain: chain ?? null });
   }
 }
 
-/** Makes the contexts and senders that arrive in messages: known contexts are found, others made. */
+/** Makes the contexts, senders and streams that arrive in messages: known contexts are found, others made. */
 export function createReviver(router: Router, contextOf: (id: number, name: string) => unknown): Reviver {
-  return {
+  const reviver: Reviver = {
     context: contextOf,
     sender: (contextId, handle) => new Sender(router, contextId, handle),
+    stream: (contextId, handle) => receivedStream({ router, reviver }, contextId, handle),
   };
+  return reviver;
 }

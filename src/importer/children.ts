@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { compileFunction } from 'node:vm';
 import type { ImporterHost, Internals } from '../core/importer/importer.ts';
-import { PARENT_ID } from './ids.ts';
+import { FLOW_ID, PARENT_ID } from './ids.ts';
 import type { Store } from './store.ts';
 
 const PARENTHOOD = 118;
@@ -12,6 +12,11 @@ const ATTACH_PARTS = ['parent', 'attach'];
 
 /** Every way to start a context: methods of `router` in a child, as they are methods of a master. */
 const METHODS = ['local', 'ssh', 'sudo', 'su', 'doas', 'docker', 'podman', 'kubectl', 'lxc', 'nsenter', 'chroot', 'openssh', 'command'] as const;
+
+/** What is for streams, loaded when it is first used. */
+const FLOW = ['stream'] as const;
+
+type Functions = Readonly<Record<string, (...args: unknown[]) => unknown>>;
 
 /** A module that has been evaluated here. */
 export type LoadedModule = readonly [id: string, exports: unknown];
@@ -65,6 +70,7 @@ export class Children {
   readonly #closing = new Map<number, () => void>();
   #listeners = 0;
   #make: Make | undefined;
+  #flow: Functions | undefined;
 
   constructor(store: Store, loaded: () => LoadedModule[]) {
     this.#store = store;
@@ -77,6 +83,7 @@ export class Children {
     if (internals === undefined) return;
     for (const method of METHODS) Object.defineProperty(internals.scope.router, method, { value: (options?: object) => (this.#make ??= this.#load(internals, library))(method, options) });
     Object.defineProperty(internals.scope.router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
+    for (const name of FLOW) library[name] = (...args: unknown[]) => (this.#flow ??= this.#part(FLOW_ID, { ...internals, ...library }) as Functions)[name]?.(...args);
     library['detach'] = () => this.#detach(internals.config.id);
   }
 
@@ -150,17 +157,23 @@ export class Children {
 
   #load(internals: Internals, library: Record<string, unknown>): Make {
     const { host } = this.#store;
-    const text = Buffer.from(this.#store.record(PARENT_ID)[2]).toString();
-    const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-parent' }) as (require: NodeJS.Require, host: MakerHost) => Make;
-    return start(host.require, {
+    return this.#part(PARENT_ID, {
       ...internals,
+      ...library,
       library,
       loaded: this.#loaded,
       idOf: (module) => this.#store.idOf(module),
       needParts: (names) => { this.#needParts(names); },
       allocateId: () => this.#allocateId(internals.config.id),
       send: (handle, value, dstId) => { host.send(handle, value, dstId); },
-    });
+    } satisfies MakerHost) as Make;
+  }
+
+  /** Loads a part of the library. Blocks the first time. */
+  #part(id: string, partHost: object): unknown {
+    const text = Buffer.from(this.#store.record(id)[2]).toString();
+    const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-part' }) as (require: NodeJS.Require, host: object) => unknown;
+    return start(this.#store.host.require, partHost);
   }
 
   #needParts(names: readonly string[]): void {

@@ -11,13 +11,14 @@ export const LIBRARY_ID = 'file:///.library/tendril.cjs';
 /** What makes contexts in a child; no file either. */
 export const PARENT_ID = 'file:///.library/parent.cjs';
 
-/** What runs commands and moves files in a child: a module as the user's are, but of the library. */
+/** What makes streams in a child, and the operators for them. */
+export const FLOW_ID = 'file:///.library/flow.cjs';
+
+/** What runs commands and moves files in a child. */
 export const REMOTE_ID = 'file:///.library/remote.cjs';
 
-/** Whether a module is a part of the library, which every context may have, whatever the policy of modules says. */
-export function isLibraryPart(id: string): boolean {
-  return id === PARENT_ID || id === REMOTE_ID;
-}
+/** Parts of the library, which every context may have; the names of their files. */
+export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js'], [REMOTE_ID, 'part-remote.js']]);
 
 /** The part of a URL before its query and fragment: instances of a module share a file. */
 export function withoutQuery(url: string): string {

@@ -6,7 +6,7 @@ import { cutCodeCaches, unpackRecords } from './batch.ts';
 import { nativeAddon, notFound } from './failures.ts';
 import { Children } from './children.ts';
 import type { LoadedModule } from './children.ts';
-import { LIBRARY_ID, idOfPath, idOfUrl, isLibraryPart, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
+import { LIBRARY_ID, LIBRARY_PARTS, idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
 import { completeLibrary } from './library.ts';
 import { ModulePolicy, namesOf } from './policy.ts';
 
@@ -105,7 +105,7 @@ export class Store {
   record(id: string): ModuleRecord {
     let record = this.#records.get(id);
     if (record !== undefined && record[1] !== 'error' && this.policy.open) return record;
-    const refusal = id === LIBRARY_ID || isLibraryPart(id) || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
+    const refusal = id === LIBRARY_ID || LIBRARY_PARTS.has(id) || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
     if (refusal !== undefined) throw notFound('import', virtualPath(id), 'the importer', refused(refusal), this.host.error);
     if (record === undefined && this.#arrived(id)) record = this.#records.get(id);
     if (record === undefined && id === LIBRARY_ID) this.#records.set(id, (record = this.#library()));
@@ -254,7 +254,7 @@ export class Store {
     const asked = isVirtualUrl(whole) ? idOfUrl(whole) : isVirtualPath(whole) ? masterPath(whole) : whole;
     // A file that is named exactly is the first that Node would look at.
     const exact = exactId(kind, from, asked);
-    const denied = exact === undefined || this.policy.open || isLibraryPart(exact) ? undefined : this.policy.denial(namesOf(exact));
+    const denied = exact === undefined || this.policy.open || LIBRARY_PARTS.has(exact) ? undefined : this.policy.denial(namesOf(exact));
     if (denied !== undefined) return refused(denied);
     if (exact !== undefined && (this.#records.has(exact) || this.#arrived(exact))) return this.#checked(exact);
     return this.#checked(this.#ask(kind, from, asked));
@@ -267,7 +267,7 @@ export class Store {
   }
 
   #checked(target: Target): Target {
-    if (target === null || this.policy.open || target === LIBRARY_ID || isLibraryPart(target) || !target.startsWith('file:')) return target;
+    if (target === null || this.policy.open || target === LIBRARY_ID || LIBRARY_PARTS.has(target) || !target.startsWith('file:')) return target;
     const refusal = this.policy.refusal(namesOf(target));
     return refusal === undefined ? target : refused(refusal);
   }

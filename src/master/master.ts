@@ -2,6 +2,7 @@ import type { Observable } from 'rxjs';
 import { NodeBroker } from '../core/broker/node-broker.ts';
 import type { Broker } from '../core/broker/broker.ts';
 import { DEFAULT_READ_BUFFER_SIZE } from '../core/broker/broker.ts';
+import { invoke } from '../core/call/invoke.ts';
 import { LOG_LEVELS } from '../core/config.ts';
 import type { ChildConfig, Keepalive, LogLevel, TraceLevel } from '../core/config.ts';
 import { Context, createReviver } from '../core/context.ts';
@@ -152,6 +153,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       find: findFunction,
       callers: callersOf,
       open: openModule,
+      invoke,
     };
     this.self = new Context(this.#scope, 0, 'self');
     this.#sink = new LogSink(options.logger, options.logLevel ?? 'info', (error, where) => {

@@ -4,6 +4,7 @@ import { seededRandom } from '../../src/core/broker/seeded.ts';
 import { VirtualBroker } from '../../src/core/broker/virtual-broker.ts';
 import { virtualLinks } from '../../src/core/broker/virtual-link.ts';
 import type { VirtualLinks } from '../../src/core/broker/virtual-link.ts';
+import { invoke } from '../../src/core/call/invoke.ts';
 import { watchParent } from '../../src/core/child/watch-parent.ts';
 import type { ChildConfig, Keepalive } from '../../src/core/config.ts';
 import { Context } from '../../src/core/context.ts';
@@ -99,9 +100,10 @@ export class VirtualFleet {
     this.routing = new ChildRouting(this.router, { ids: [[1, MAX_ID + 1]], directory: this.router.directory, quarantineMs: 1000, warn: (text) => this.faults.push(text) });
     const scope: ContextScope = {
       router: this.router,
-      reviver: { context: (id, name) => new Context(scope, id, name), sender: () => undefined },
+      reviver: { context: (id, name) => new Context(scope, id, name), sender: () => undefined, stream: () => undefined },
       find: () => ({ module: 'node:os', className: null, name: 'uptime' }),
       open: () => undefined,
+      invoke,
     };
     this.factory = new ContextFactory({
       scope,

@@ -23,11 +23,12 @@ export class CallTracker {
 
   run<R>(call: CurrentCall, work: () => R): R {
     if (this.#storage) return this.#storage.run(call, work);
+    const outer = this.#running;
     this.#running = call;
     try {
       return work();
     } finally {
-      this.#running = undefined;
+      this.#running = outer;
     }
   }
 

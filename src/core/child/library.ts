@@ -1,6 +1,7 @@
 import type { CallTracker, CurrentCall } from '../call/current-call.ts';
 import { UsageError } from '../errors.ts';
 import { ChannelError, DecodeError, EncodeError, FrameTooLargeError, ShutdownError, TendrilError } from '../errors.ts';
+import { RemoteStream } from '../call/remote-stream.ts';
 import { Context, createReviver } from '../context.ts';
 import type { ContextScope } from '../context.ts';
 import type { LogForwarder } from '../log/forwarder.ts';
@@ -31,6 +32,7 @@ export function childContexts(router: Router, name: string): ChildContexts {
     reviver: createReviver(router, (id, itsName) => known.get(id) ?? new Context(scope, id, itsName)),
     find: noCalls,
     open: noCalls,
+    invoke: noCalls,
   };
   const self = new Context(scope, router.id, name);
   const parent = new Context(scope, router.parentIds[0] ?? 0, 'parent');
@@ -67,6 +69,7 @@ export function childLibrary(contexts: ChildContexts, log: LogForwarder, tracker
     FrameTooLargeError,
     Mailbox,
     Master: notInAChild,
+    RemoteStream,
     Secret,
     Sender,
     ShutdownError,

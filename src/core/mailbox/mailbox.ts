@@ -86,7 +86,7 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
   /** Sends a value. Throws an EncodeError when it cannot be sent. */
   next(value: T): void {
     const { router } = this.#scope;
-    const { data, tail } = encodeValue(value);
+    const { data, tail } = encodeValue(value, undefined, { router, contextId: this.#contextId });
     router.send({ dstId: this.#contextId, srcId: router.id, handle: this.number, replyTo: this.#refusals(), data, ...(tail && { tail }) });
   }
 

@@ -5,12 +5,12 @@ import { CallError, errorContent } from './call-error.ts';
 import type { ErrorContent } from './call-error.ts';
 import { Decoder, Encoder, Tag } from './cbor.ts';
 import { HEADER_LENGTH } from './frame.ts';
-import { FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './handles.ts';
+import { FIRST_DYNAMIC_HANDLE, FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './handles.ts';
 import { ATTACHMENT_THRESHOLD, MAX_BIGINT_BYTES, MAX_CAUSES, MAX_DEPTH, MAX_ITEMS } from './limits.ts';
 import { scan } from './scan.ts';
 import { Secret } from './secret.ts';
-import { TAG_ATTACHMENT, TAG_BLOB, TAG_CALL_ERROR, TAG_CONTEXT, TAG_SECRET, TAG_SENDER, TAG_TYPED_ARRAY, WIRE } from './tags.ts';
-import type { Wired } from './tags.ts';
+import { TAG_ATTACHMENT, TAG_BLOB, TAG_CALL_ERROR, TAG_CONTEXT, TAG_SECRET, TAG_SENDER, TAG_STREAM, TAG_TYPED_ARRAY, WIRE } from './tags.ts';
+import type { Destination, Wired } from './tags.ts';
 
 /** Bytes of a value: a CBOR item, and large byte strings that follow it uncopied. */
 export interface Encoded {
@@ -22,6 +22,7 @@ export interface Encoded {
 export interface Reviver {
   context(id: number, name: string): unknown;
   sender(contextId: number, handle: number): unknown;
+  stream(contextId: number, handle: number): unknown;
 }
 
 const OPTIONS = { useRecords: false, mapsAsObjects: true, variableMapSize: true, tagUint8Array: false } as const;
@@ -38,21 +39,22 @@ const TYPED_NAMES: readonly string[] = TYPED_ARRAYS.map((type) => type.name);
  *
  * @param value - the value
  * @param root - how the path begins, such as `args`
+ * @param to - where it goes; without it a stream cannot be sent
  */
-export function encodeValue(value: unknown, root = 'value'): Encoded {
+export function encodeValue(value: unknown, root = 'value', to?: Destination): Encoded {
   // One preparation serves all but those that begin inside another, in a getter of the user's.
   const preparation = idle ?? new Preparation();
   idle = undefined;
   const begun = ++encodings;
   try {
     try {
-      const encoded = encodePrepared(preparation.begin(root, value), preparation, root);
+      const encoded = encodePrepared(preparation.begin(root, value, to), preparation, root);
       if (encodings === begun) return encoded;
     } catch (error) {
       if (encodings === begun) throw error;
     }
     // A getter of the user's encoded something meanwhile (it may only have logged), and the codec has but one state.
-    return encodePrepared(preparation.begin(root, value, true), preparation, root);
+    return encodePrepared(preparation.begin(root, value, to, true), preparation, root);
   } finally {
     idle = preparation;
   }
@@ -69,12 +71,12 @@ function encodePrepared(prepared: unknown, preparation: Preparation, root: strin
 }
 
 /** Encodes an array of our own around a user's value at `index`; paths of errors begin with `root` at that value. */
-export function encodeEnvelope(envelope: readonly unknown[], index: number, root: string): Encoded {
+export function encodeEnvelope(envelope: readonly unknown[], index: number, root: string, to?: Destination): Encoded {
   try {
-    return encodeValue(envelope);
+    return encodeValue(envelope, root, to);
   } catch (error) {
     // The second run finds the same trouble and names it from the user's point of view.
-    encodeValue(envelope[index], root);
+    encodeValue(envelope[index], root, to);
     throw error;
   }
 }
@@ -94,10 +96,12 @@ class Preparation {
   readonly #path: (string | number)[] = [];
   readonly #ancestors: object[] = [];
   #left = 0;
+  #to: Destination | undefined;
   #copyAll = false;
 
   /** @param copyAll - makes the codec read no property of the user's objects */
-  begin(root: string, value: unknown, copyAll = false): unknown {
+  begin(root: string, value: unknown, to: Destination | undefined, copyAll = false): unknown {
+    this.#to = to;
     this.#copyAll = copyAll;
     this.tail = undefined;
     this.#root = root;
@@ -137,7 +141,7 @@ class Preparation {
   #object(value: object): unknown {
     if (ArrayBuffer.isView(value)) return this.#bytes(value);
     if (WIRE in value) {
-      const { tag, content } = (value as Wired)[WIRE]();
+      const { tag, content } = (value as Wired)[WIRE](this.#to);
       return new Tag(this.prepare(content), tag);
     }
     if (this.#ancestors.includes(value)) throw this.#fail('it contains itself (a cycle)');
@@ -362,6 +366,12 @@ class Revival {
       case TAG_CONTEXT: {
         const [id, name] = Array.isArray(content) ? (content as unknown[]) : [];
         if (this.#reviver && isUint(id, 0xffff) && typeof name === 'string') return this.#reviver.context(id, name);
+        break;
+      }
+      case TAG_STREAM: {
+        const [id, handle] = Array.isArray(content) ? (content as unknown[]) : [];
+        // What is opened is told to send: a number that was drawn for it, never one that the sender of this value could know.
+        if (this.#reviver && isUint(id, 0xffff) && isUint(handle, 0x7fffffff) && handle >= FIRST_DYNAMIC_HANDLE) return this.#reviver.stream(id, handle);
         break;
       }
       case TAG_SENDER: {

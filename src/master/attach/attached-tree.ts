@@ -1,6 +1,7 @@
 import { ReplaySubject } from 'rxjs';
 import type { Observable, Subscription } from 'rxjs';
 import type { Broker, Link } from '../../core/broker/broker.ts';
+import { invoke } from '../../core/call/invoke.ts';
 import { Context, createReviver } from '../../core/context.ts';
 import type { ContextScope } from '../../core/context.ts';
 import { guarded } from '../../core/mailbox/guarded-observable.ts';
@@ -76,6 +77,7 @@ export class AttachedTree implements AsyncDisposable {
       find: findFunction,
       callers: callersOf,
       open: openModule,
+      invoke,
     };
     this.self = new Context(this.#scope, id, 'self');
     this.#stream = new Stream(broker, listenerId, maxMessageSize);

@@ -99,7 +99,7 @@ export class RemoteCommand {
 
   #output(name: 'stdout' | 'stderr', fd: number): CommandOutput {
     const { broker, remote, key } = this.#plan;
-    return new CommandOutput(broker.report, `subscriber of ${name} of a command`, (subscriber) => {
+    return new CommandOutput(broker.report, `subscriber of ${name} of a command`, (subscriber, manual, [values, bytes]) => {
       if (this.#wanted[name]) throw new UsageError('ERR_TENDRIL_COMMAND_OUTPUT', `${name} of a command has one subscriber; share() it where several want it, and begin a new command to run it again`);
       if (this.#state === 'running' || this.#state === 'over') throw new UsageError('ERR_TENDRIL_COMMAND_OUTPUT', `nobody had subscribed to ${name} when the command began, so it went to /dev/null: subscribe in the same turn, or use result()`);
       this.#wanted[name] = true;
@@ -107,9 +107,9 @@ export class RemoteCommand {
       const inner = new Subscription();
       this.#outputs.push(() => {
         if (inner.closed) return;
-        const source = remote.commandOutput(key, fd);
+        const source = remote.commandOutput(key, fd).windowed({ values, bytes });
         const observer = passing<unknown>(subscriber, release);
-        inner.add(source.subscribe(observer));
+        inner.add(manual ? source.deliveries().subscribe(observer) : source.subscribe(observer));
       });
       return new Subscription(() => {
         inner.unsubscribe();

@@ -1,12 +1,13 @@
 import { isBuiltin } from 'node:module';
 import { inspect } from 'node:util';
+import { invoke } from '../../core/call/invoke.ts';
 import type { FunctionFinder } from '../../core/context.ts';
 import type { Context, ContextScope } from '../../core/context.ts';
 import { UsageError } from '../../core/errors.ts';
 import type { LogForwarder } from '../../core/log/forwarder.ts';
 import { CONNECT, FORWARD_MODULE } from '../../core/wire/handles.ts';
 import type { MakerHost } from '../../importer/children.ts';
-import { isLibraryPart } from '../../importer/ids.ts';
+import { LIBRARY_PARTS } from '../../importer/ids.ts';
 import { inAnyBuiltin, inLoadedBuiltins } from '../calls/builtins.ts';
 import { match } from '../calls/places.ts';
 import { remoteModule } from '../calls/remote-module.ts';
@@ -62,6 +63,7 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
   });
   Object.assign(scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }, {
     find: finder(host),
+    invoke,
     open: (module, call) => remoteModule(moduleId(host, module), call),
   } satisfies Partial<ContextScope>);
   return (method, options = {}) => {
@@ -102,7 +104,7 @@ function finder({ loaded }: MakerHost): FunctionFinder {
 
 function moduleId(host: MakerHost, module: unknown): string {
   const name = typeof module === 'string' ? module : String((module as { href?: unknown } | null | undefined)?.href);
-  const id = (name.startsWith('node:') && isBuiltin(name)) || isLibraryPart(name) ? name : host.idOf(name);
+  const id = (name.startsWith('node:') && isBuiltin(name)) || LIBRARY_PARTS.has(name) ? name : host.idOf(name);
   if (id !== undefined) return id;
   throw new UsageError('ERR_TENDRIL_NOT_CALLABLE', `module() takes the URL or path of a module of the master's, such as new URL('./tasks.js', import.meta.url), or a builtin module such as node:os, got ${inspect(module)}`);
 }

@@ -27,6 +27,11 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
   #child: ChildProcess | undefined;
   #asking: Asking | undefined;
   #error: Error | undefined;
+  #onError: (error: Error) => void = () => undefined;
+  /** Why it could not be started. */
+  readonly #failed = new Promise<Error>((resolve) => {
+    this.#onError = resolve;
+  });
   /** The process has ended, or never began. */
   #exited = false;
   #cancelled = false;
@@ -51,7 +56,7 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
     const ended = (): void => {
       this.#close(fd);
     };
-    if (this.#error) return failed(this.#error, ended);
+    if (this.#child?.pid === undefined) return failing(this.#failed, ended);
     if (readable == null) throw fault('ERR_TENDRIL_COMMAND_OUTPUT', `descriptor ${String(fd)} of the command is not read`);
     return new Output(readable, ended);
   }
@@ -118,7 +123,7 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
 
   #fail(error: unknown): void {
     this.#exited = true;
-    this.#error = spawnFault(error, this.#spec);
+    this.#onError((this.#error = spawnFault(error, this.#spec)));
     this.#answer();
   }
 
@@ -192,12 +197,13 @@ function isDirectory(path: string): boolean {
 }
 
 /** The output of what has never begun. */
-function failed(error: Error, ended: () => void): AsyncIterable<never> {
+function failing(failed: Promise<Error>, ended: () => void): AsyncIterable<never> {
   return {
     [Symbol.asyncIterator]: () => ({
-      next: () => {
+      next: async () => {
+        const error = await failed;
         ended();
-        return Promise.reject(error);
+        throw error;
       },
     }),
   };

@@ -1,0 +1,131 @@
+import type { Observable, Subscriber, Unsubscribable } from 'rxjs';
+import { GuardedObservable } from '../mailbox/guarded-observable.ts';
+import type { Report } from '../mailbox/guarded-observable.ts';
+import { WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
+
+/** How much of a stream may be under way that its consumer has not acknowledged. */
+export interface Window {
+  /** Values, 1 to 65,536. Default 256. */
+  readonly values?: number;
+  /** Bytes of their payloads, 1 to 64 MiB; one value may be under way however large it is. Default 4 MiB. */
+  readonly bytes?: number;
+}
+
+/** The same with nothing left out, as it crosses the wire. */
+export type WindowSize = readonly [values: number, bytes: number];
+
+/** A value whose credit goes back to the producer when the consumer says so. */
+export interface Delivery<T> {
+  readonly value: T;
+  /** The value is dealt with: another may come in its place. Again is nothing. */
+  done(): void;
+}
+
+/** Begins to consume; `manual`: the observer takes deliveries instead of values. */
+export type Connect = (subscriber: Subscriber<unknown>, manual: boolean, window: WindowSize) => Unsubscribable | undefined;
+
+/**
+ * Values that a producer in another context sends, with credit: it sends on while no more than a {@link Window} of them is
+ * under way, and generators and Readables are paused meanwhile (docs/streams.md).
+ *
+ * What counts as dealt with depends on how it is consumed. `subscribe`: a value whose `next()` has returned. `for await`:
+ * a value when the next one is asked for. {@link RemoteStream.deliveries}: when `done()` is called.
+ */
+// RxJS asks not to subclass; its values must be Observables here as everywhere.
+// eslint-disable-next-line rxjs-x/no-subclass
+export class RemoteStream<T> extends GuardedObservable<T> implements AsyncIterable<T> {
+  readonly #origin: readonly [report: Report, where: string, connect: Connect];
+  readonly #window: Window;
+
+  /** @internal */
+  constructor(report: Report, where: string, connect: Connect, window: Window = {}) {
+    super(report, where, (subscriber) => this.#connect(subscriber, false));
+    this.#origin = [report, where, connect];
+    this.#window = window;
+  }
+
+  #connect(subscriber: Subscriber<unknown>, manual: boolean): Unsubscribable | undefined {
+    const { values = WINDOW_VALUES, bytes = WINDOW_BYTES } = this.#window;
+    return this.#origin[2](subscriber, manual, [values, bytes]);
+  }
+
+  /** The same stream with another window. */
+  windowed(window: Window): RemoteStream<T> {
+    return new RemoteStream(...this.#origin, window);
+  }
+
+  /** The values with their credit, for those who are not done with a value when `next()` returns. */
+  deliveries(): Observable<Delivery<T>> {
+    const [report, where] = this.#origin;
+    return new GuardedObservable<Delivery<T>>(report, where, (subscriber) => this.#connect(subscriber, true));
+  }
+
+  /** The values one by one: the next one is asked for when the one before is dealt with. Ends the stream when it is left. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<T, undefined, undefined> {
+    return iterate(this.deliveries());
+  }
+}
+
+type Waiting<T> = readonly [resolve: (result: IteratorResult<T, undefined>) => void, reject: (error: unknown) => void];
+
+/** By hand: an async generator would not hear of `return()` while it waits for a value. */
+function iterate<T>(deliveries: Observable<Delivery<T>>): AsyncIterableIterator<T, undefined, undefined> {
+  const arrived: Delivery<T>[] = [];
+  const waiting: Waiting<T>[] = [];
+  let subscription: Unsubscribable | undefined;
+  let given: Delivery<T> | undefined;
+  let ended = false;
+  let failure: { readonly error: unknown } | undefined;
+  const give = (delivery?: Delivery<T>): void => {
+    given?.done();
+    given = delivery;
+  };
+  const serve = (): void => {
+    for (let first = waiting[0]; first !== undefined && (ended || arrived.length > 0); first = waiting[0]) {
+      const [resolve, reject] = first;
+      waiting.shift();
+      give(arrived.shift());
+      if (given !== undefined) resolve({ done: false, value: given.value });
+      else if (failure === undefined) resolve({ done: true, value: undefined });
+      else {
+        reject(failure.error);
+        failure = undefined;
+      }
+    }
+  };
+  const end = (): void => {
+    ended = true;
+    serve();
+  };
+  return {
+    next: () =>
+      new Promise((resolve, reject) => {
+        give();
+        waiting.push([resolve, reject]);
+        if (!ended) {
+          subscription ??= deliveries.subscribe({
+            next: (delivery) => {
+              arrived.push(delivery);
+              serve();
+            },
+            error: (error: unknown) => {
+              failure = { error };
+              end();
+            },
+            complete: end,
+          });
+        }
+        serve();
+      }),
+    return: () => {
+      subscription?.unsubscribe();
+      arrived.length = 0;
+      failure = undefined;
+      end();
+      return Promise.resolve({ done: true, value: undefined });
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
