@@ -66,53 +66,50 @@ export class RemoteStream<T> extends GuardedObservable<T> implements AsyncIterab
   }
 }
 
-type Waiting<T> = readonly [resolve: (result: IteratorResult<T, undefined>) => void, reject: (error: unknown) => void];
+type Result<T> = IteratorResult<T, undefined>;
 
 /** By hand: an async generator would not hear of `return()` while it waits for a value. */
 function iterate<T>(deliveries: Observable<Delivery<T>>): AsyncIterableIterator<T, undefined, undefined> {
   const arrived: Delivery<T>[] = [];
-  const waiting: Waiting<T>[] = [];
+  const waiting: ((result: Result<T> | Promise<never>) => void)[] = [];
+  const over: Result<T> = { done: true, value: undefined };
   let subscription: Unsubscribable | undefined;
   let given: Delivery<T> | undefined;
-  let ended = false;
-  let failure: { readonly error: unknown } | undefined;
+  /** What is given when nothing comes any more. */
+  let end: (() => Result<T> | Promise<never>) | undefined;
   const give = (delivery?: Delivery<T>): void => {
     given?.done();
     given = delivery;
   };
   const serve = (): void => {
-    for (let first = waiting[0]; first !== undefined && (ended || arrived.length > 0); first = waiting[0]) {
-      const [resolve, reject] = first;
-      waiting.shift();
+    while (waiting.length > 0 && (end !== undefined || arrived.length > 0)) {
       give(arrived.shift());
-      if (given !== undefined) resolve({ done: false, value: given.value });
-      else if (failure === undefined) resolve({ done: true, value: undefined });
-      else {
-        reject(failure.error);
-        failure = undefined;
-      }
+      waiting.shift()?.(given ? { done: false, value: given.value } : (end?.() ?? over));
     }
   };
-  const end = (): void => {
-    ended = true;
+  const complete = (): void => {
+    end ??= () => over;
     serve();
   };
   return {
     next: () =>
-      new Promise((resolve, reject) => {
+      new Promise((resolve) => {
         give();
-        waiting.push([resolve, reject]);
-        if (!ended) {
+        waiting.push(resolve);
+        if (end === undefined) {
           subscription ??= deliveries.subscribe({
             next: (delivery) => {
               arrived.push(delivery);
               serve();
             },
             error: (error: unknown) => {
-              failure = { error };
-              end();
+              end = () => {
+                end = () => over;
+                return Promise.reject(error as Error);
+              };
+              serve();
             },
-            complete: end,
+            complete,
           });
         }
         serve();
@@ -120,9 +117,9 @@ function iterate<T>(deliveries: Observable<Delivery<T>>): AsyncIterableIterator<
     return: () => {
       subscription?.unsubscribe();
       arrived.length = 0;
-      failure = undefined;
-      end();
-      return Promise.resolve({ done: true, value: undefined });
+      end = undefined;
+      complete();
+      return Promise.resolve(over);
     },
     [Symbol.asyncIterator]() {
       return this;
