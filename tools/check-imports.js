@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL('../', import.meta.url));
 /** From, to, and why not. The first is matched against our files, the second against our files and package names. */
 const FORBIDDEN = [
   [/^src\/core\//, /^src\/(?!core\/)/, 'core knows nobody'],
-  [/^src\/parent\//, /^src\/(?!core\/|importer\/|parent\/|remote\/)/, 'parent knows core, the importer and what it has others do only'],
+  [/^src\/parent\//, /^src\/(?!core\/|flow\/|importer\/|parent\/|remote\/)/, 'parent knows core, streams, the importer and what it has others do only'],
   [/^src\/importer\//, /^src\/(?!core\/|importer\/)/, 'the importer knows core only'],
   [/^src\/importer\//, /^(?!src\/|node:)/, 'the importer is shipped: builtins are all that it may have'],
   [/^src\/(?!testing\/)/, /^src\/testing\//, 'the library does not need its test kit'],

@@ -31,13 +31,14 @@ export class RemoteContext extends Context {
    */
   exec(command: string, args: readonly string[] = [], options: ExecOptions = {}): RemoteCommand {
     checkCommand(command, args, options);
-    const { cwd, env, shell, check = false, signal, graceMs = DEFAULT_COMMAND_GRACE_MS } = options;
+    const { cwd, env, shell, stdin, check = false, signal, graceMs = DEFAULT_COMMAND_GRACE_MS } = options;
     const changes = env && Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value ?? null]));
     return new RemoteCommand({
       broker: this.#scope.router.broker,
       remote: this.#remote(signal),
       key: randomBytes(12).toString('hex'),
       spec: { command, args: [...args], graceMs, ...(cwd !== undefined && { cwd }), ...(changes && { env: changes }), ...(shell !== undefined && { shell }) },
+      stdin,
       check,
     });
   }

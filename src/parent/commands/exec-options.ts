@@ -1,5 +1,6 @@
 import { UsageError } from '../../core/errors.ts';
 import type { Secret } from '../../core/wire/secret.ts';
+import type { ByteSource } from '../byte-source.ts';
 
 /** Milliseconds between SIGTERM and SIGKILL for a command that nobody wants any more. */
 export const DEFAULT_COMMAND_GRACE_MS = 5000;
@@ -12,6 +13,8 @@ export interface ExecOptions {
   readonly env?: Readonly<Record<string, string | Secret | undefined>>;
   /** Runs the command by `/bin/sh -c`, or by the shell of this path. The arguments are joined by spaces, as `child_process` does. Default false. */
   readonly shell?: boolean | string;
+  /** What the command reads. Default: nothing, /dev/null. For a dialogue, a Subject. */
+  readonly stdin?: ByteSource;
   /** Whether an exit code other than 0, or a signal, is an error (`ERR_TENDRIL_COMMAND_FAILED`). Default false: it is data. */
   readonly check?: boolean;
   /** Aborting it ends the command, and fails all its observables with the signal's reason. */

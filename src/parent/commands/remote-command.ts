@@ -7,6 +7,8 @@ import { GuardedObservable } from '../../core/mailbox/guarded-observable.ts';
 import { STDERR, STDOUT } from '../../remote/commands/protocol.ts';
 import type { CommandEvent, CommandSpec } from '../../remote/commands/protocol.ts';
 import type * as Remote from '../../remote/main.ts';
+import { sendable } from '../byte-source.ts';
+import type { ByteSource } from '../byte-source.ts';
 import { CommandError, commandError, commandFailed } from './command-error.ts';
 import { CommandOutput } from './command-output.ts';
 import { collect } from './command-result.ts';
@@ -19,6 +21,7 @@ export interface CommandPlan {
   /** By which the context knows it. */
   readonly key: string;
   readonly spec: Omit<CommandSpec, 'stdout' | 'stderr'>;
+  readonly stdin: ByteSource | undefined;
   /** Whether a failure of the command is an error. */
   readonly check: boolean;
 }
@@ -138,8 +141,8 @@ export class RemoteCommand {
   #begin(): void {
     if (this.#state !== 'beginning') return;
     this.#state = 'running';
-    const { remote, key, spec } = this.#plan;
-    const run = remote.runCommand(key, { ...spec, ...this.#wanted }).subscribe({
+    const { remote, key, spec, stdin } = this.#plan;
+    const run = remote.runCommand(key, { ...spec, ...this.#wanted }, stdin === undefined ? null : sendable(stdin)).subscribe({
       next: (event) => {
         this.#take(event);
       },

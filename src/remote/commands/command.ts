@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { statSync } from 'node:fs';
-import { errnoOf, fault } from '../fault.ts';
+import { errnoOf, fault, messageOf } from '../fault.ts';
 import { library } from '../library.ts';
 import { Output } from './output.ts';
 import { STDOUT } from './protocol.ts';
+import { feed } from './stdin.ts';
+import type { Stdin } from './stdin.ts';
 import type { CommandEvent, CommandSpec } from './protocol.ts';
 import { guard, release, signalGroup } from './watchdog.ts';
 
@@ -38,13 +40,13 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
   readonly #open = new Set<number>();
 
   /** @param onOver - told when nothing can be asked of it any more */
-  constructor(spec: CommandSpec, onOver: () => void) {
+  constructor(spec: CommandSpec, stdin: Stdin | null, onOver: () => void) {
     this.#spec = spec;
     this.#onOver = onOver;
     if (spec.stdout) this.#open.add(1);
     if (spec.stderr) this.#open.add(2);
     try {
-      this.#start(spec);
+      this.#start(spec, stdin);
     } catch (error) {
       this.#fail(error);
     }
@@ -93,12 +95,12 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
     return this;
   }
 
-  #start({ command, args, cwd, env, shell, stdout, stderr }: CommandSpec): void {
+  #start({ command, args, cwd, env, shell, stdout, stderr }: CommandSpec, stdin: Stdin | null): void {
     const options: SpawnOptions = {
       ...(cwd !== undefined && { cwd }),
       env: environment(env),
       shell: shell ?? false,
-      stdio: ['ignore', stdout ? 'pipe' : 'ignore', stderr ? 'pipe' : 'ignore'],
+      stdio: [stdin === null ? 'ignore' : 'pipe', stdout ? 'pipe' : 'ignore', stderr ? 'pipe' : 'ignore'],
       detached: true,
       windowsHide: true,
     };
@@ -110,6 +112,13 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
     const { pid } = child;
     if (pid === undefined) return;
     guard(pid);
+    if (stdin !== null && child.stdin) {
+      feed(stdin, child.stdin, (error) => {
+        if (this.#exited) return;
+        this.#error = fault('ERR_TENDRIL_COMMAND_STDIN', `${command} was ended, because what it was to read failed: ${messageOf(error)}`);
+        void this.return();
+      });
+    }
     this.#events.push(['pid', pid]);
     child.on('exit', (code, signal) => {
       this.#exited = true;

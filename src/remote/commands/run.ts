@@ -1,13 +1,14 @@
 import { fault } from '../fault.ts';
 import { Command } from './command.ts';
 import type { CommandEvent, CommandSpec } from './protocol.ts';
+import type { Stdin } from './stdin.ts';
 
 /** The commands that run here, by the keys that their callers have chosen. */
 const commands = new Map<string, Command>();
 
 /** Runs a command: what happens to it. Cancelling the call ends it, with all that it has started in its group. */
-export function runCommand(key: string, spec: CommandSpec): AsyncIterable<CommandEvent> {
-  const command = new Command(spec, () => {
+export function runCommand(key: string, spec: CommandSpec, stdin: Stdin | null): AsyncIterable<CommandEvent> {
+  const command = new Command(spec, stdin, () => {
     commands.delete(key);
   });
   commands.set(key, command);
