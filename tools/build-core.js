@@ -59,6 +59,23 @@ for (const profile of ['native', 'rendered']) {
   writeFileSync(`${root}dist/importer-${profile}.js`, text);
   console.log(`importer, ${profile}: ${text.length} bytes minified, ${deflateRaw(Buffer.from(text), { level: 9 }).length} bytes compressed`);
 }
+// What runs in contexts for `exec()` and the methods for files: a CommonJS module.
+const remote = await build({
+  absWorkingDir: root,
+  entryPoints: ['src/remote/main.ts'],
+  bundle: true,
+  write: false,
+  minify: true,
+  platform: 'node',
+  external: ['node:*', 'tendril'],
+  format: 'cjs',
+  target: 'node20',
+  charset: 'ascii',
+  legalComments: 'none',
+});
+const remoteText = remote.outputFiles[0].text;
+writeFileSync(`${root}dist/part-remote.js`, remoteText);
+console.log(`part, remote: ${remoteText.length} bytes minified, ${deflateRaw(Buffer.from(remoteText), { level: 9 }).length} bytes compressed`);
 // The parts of the library for contexts with children of their own: bodies of functions of `require`, `host` and `packed`.
 // What the core has in it they take from their host.
 const SHARED = /\/core\/(?:context|routing\/stream|wire\/values)\.ts$/;

@@ -2,7 +2,7 @@ import { AsyncSubject, ReplaySubject, Subscription, filter, firstValueFrom, take
 import type { Observable } from 'rxjs';
 import type { CallTarget } from '../core/call/invoke.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
-import { Context } from '../core/context.ts';
+import type { Context } from '../core/context.ts';
 import type { CallOptions, Callable, ContextScope } from '../core/context.ts';
 import { ChannelError, ShutdownError, TendrilError } from '../core/errors.ts';
 import { guarded } from '../core/mailbox/guarded-observable.ts';
@@ -16,6 +16,7 @@ import type { OutputChunk } from './connection/transport.ts';
 import { checkNames } from './option-names.ts';
 import { Rtt } from './context-stats.ts';
 import type { ContextStats } from './context-stats.ts';
+import { RemoteContext } from './remote-context.ts';
 
 /** Exactly those of {@link CallOptions} (test/types.check.ts): what is misspelt is told. */
 export const CALL_OPTIONS = ['chain', 'signal', 'window', 'deadline', 'inherit'] as const satisfies readonly (keyof CallOptions)[];
@@ -69,7 +70,7 @@ const ENDINGS: Readonly<Record<Closed['reason'], string>> = { shutdown: 'shut do
 /**
  * A context that this process has started. It can be used at once: calls and messages wait until it is connected.
  */
-export class ConnectedContext extends Context implements AsyncDisposable {
+export class ConnectedContext extends RemoteContext implements AsyncDisposable {
   /** Emits this context once it is connected, then completes; errors with the ConnectError. Replays. */
   readonly connected: Observable<this>;
   /** Emits once, when nothing of the context is left and it does not come again; then completes. Replays, never errors. */

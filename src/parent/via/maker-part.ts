@@ -8,7 +8,7 @@ import { UsageError } from '../../core/errors.ts';
 import type { LogForwarder } from '../../core/log/forwarder.ts';
 import { CONNECT, FORWARD_MODULE } from '../../core/wire/handles.ts';
 import type { Maker, MakerHost } from '../../importer/children.ts';
-import { modulesOf } from '../../importer/ids.ts';
+import { LIBRARY_PARTS, modulesOf } from '../../importer/ids.ts';
 import { inAnyBuiltin, inLoadedBuiltins } from '../calls/builtins.ts';
 import { match } from '../calls/places.ts';
 import { remoteModule } from '../calls/remote-module.ts';
@@ -134,7 +134,7 @@ function finder({ loaded }: MakerHost): FunctionFinder {
 
 function moduleId(host: MakerHost, module: unknown): string {
   const name = typeof module === 'string' ? module : String((module as { href?: unknown } | null | undefined)?.href);
-  const id = name.startsWith('node:') && isBuiltin(name) ? name : host.idOf(name);
+  const id = (name.startsWith('node:') && isBuiltin(name)) || LIBRARY_PARTS.has(name) ? name : host.idOf(name);
   if (id !== undefined) return id;
   throw new UsageError('ERR_TENDRIL_NOT_CALLABLE', `module() takes the URL or path of a module of the master's, such as new URL('./tasks.js', import.meta.url), or a builtin module such as node:os, got ${inspect(module)}`);
 }
