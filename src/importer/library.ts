@@ -15,6 +15,9 @@ export function completeLibrary(library: Record<string, unknown>, error: (code: 
   class CommandError extends TendrilError {
     static readonly brand = 'CommandError';
   }
+  class FileError extends TendrilError {
+    static readonly brand = 'FileError';
+  }
   const attach = (): Promise<never> => Promise.reject(error('ERR_TENDRIL_CHILD_CALL', 'attach() is not available in a child: it takes modules that only a program of its own has'));
-  return Object.assign(library, { AttachError, AttachedTree: library['Master'], CommandError, ConnectError, ConnectedContext: library['Context'], RemoteCommand: library['Master'], RemoteContext: library['Context'], ModuleResponder: library['Master'], attach });
+  return Object.assign(library, { AttachError, AttachedTree: library['Master'], CommandError, ConnectError, FileError, ConnectedContext: library['Context'], RemoteCommand: library['Master'], RemoteContext: library['Context'], ModuleResponder: library['Master'], attach });
 }

@@ -207,6 +207,11 @@ export class ConnectedContext extends RemoteContext implements AsyncDisposable {
   }
 
   /** @internal */
+  protected override comesBack(): boolean {
+    return this.#plan.reconnect !== undefined;
+  }
+
+  /** @internal */
   protected override target(): CallTarget {
     const id = (): number => this.id;
     const ready = (): boolean => this.#isReady();
