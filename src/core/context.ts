@@ -1,4 +1,4 @@
-import { receivedStream } from './call/consumer.ts';
+import type { CurrentCall } from './call/current-call.ts';
 import type { CallTarget, invoke } from './call/invoke.ts';
 import type { FunctionRef } from './call/protocol.ts';
 import type { RemoteStream, Window } from './call/remote-stream.ts';
@@ -9,7 +9,7 @@ import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
 import type { Router } from './routing/router.ts';
 import { Sender } from './mailbox/sender.ts';
 import { FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './wire/handles.ts';
-import type { Reviver } from './wire/values.ts';
+import type { Reviver } from './wire/revival.ts';
 import { TAG_CONTEXT, WIRE } from './wire/tags.ts';
 import type { Wired } from './wire/tags.ts';
 
@@ -32,6 +32,16 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** How much of a stream may be under way before it is acknowledged. Default 256 values, 4 MiB. */
   readonly window?: Window;
+  /**
+   * Milliseconds from the subscription, connecting included, after which the call fails with a DeadlineError and is
+   * cancelled there. Functions see what is left as `currentCall().deadline`.
+   */
+  readonly deadline?: number;
+  /**
+   * In a function that runs for a caller: whether this call ends with that one, when it is cancelled or its deadline has
+   * come. Default true; false for work that is to go on.
+   */
+  readonly inherit?: boolean;
 }
 
 /** Something that calls can be made on. */
@@ -42,7 +52,7 @@ export interface Callable {
    * Cold: every subscription makes one call, unsubscribing cancels it (the remote `currentCall().signal` fires, the
    * remote observable is unsubscribed). Values are those of the returned observable or async iterable, else the one
    * result. Errors: CallError when the function throws, EncodeError when an argument or the result cannot be sent,
-   * ConnectError when the context cannot be connected, ChannelError when it is lost.
+   * ConnectError when the context cannot be connected, ChannelError when it is lost, DeadlineError when it takes too long.
    */
   call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): RemoteStream<Emitted<ReturnType<F>>>;
 
@@ -66,6 +76,8 @@ export interface ContextScope extends MailboxScope {
   readonly callers?: (fn: RemoteFunction) => readonly string[];
   readonly open: ModuleOpener;
   readonly invoke: typeof invoke;
+  /** The call that the running code belongs to, in a child. */
+  readonly current?: () => CurrentCall | undefined;
 }
 
 /** A process of the tree, seen from this one. Equal to another when their IDs are. */
@@ -177,12 +189,10 @@ export class Context implements Callable, Wired {
   }
 }
 
-/** Makes the contexts, senders and streams that arrive in messages: known contexts are found, others made. */
+/** Makes the contexts and senders that arrive in messages: known contexts are found, others made. */
 export function createReviver(router: Router, contextOf: (id: number, name: string) => unknown): Reviver {
-  const reviver: Reviver = {
+  return {
     context: contextOf,
     sender: (contextId, handle) => new Sender(router, contextId, handle),
-    stream: (contextId, handle) => receivedStream({ router, reviver }, contextId, handle),
   };
-  return reviver;
 }

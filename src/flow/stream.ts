@@ -36,10 +36,10 @@ class LocalStream<T> extends RemoteStream<T> implements Wired {
   readonly #origin: Source<T>;
   #sent: { readonly to: Destination; readonly producer: Producer } | undefined;
 
-  constructor(source: Source<T>) {
-    super(throwLater, 'subscriber of a stream', (subscriber, manual) => consume(source, subscriber, manual));
-    quiet(source);
-    this.#origin = source;
+  constructor(origin: Source<T>) {
+    super(throwLater, 'subscriber of a stream', (subscriber, manual) => consume(origin, subscriber, manual));
+    quiet(origin);
+    this.#origin = origin;
   }
 
   [WIRE](to?: Destination): { tag: number; content: unknown } {

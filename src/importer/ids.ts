@@ -11,7 +11,7 @@ export const LIBRARY_ID = 'file:///.library/tendril.cjs';
 /** What makes contexts in a child; no file either. */
 export const PARENT_ID = 'file:///.library/parent.cjs';
 
-/** What makes streams in a child, and the operators for them. */
+/** What makes streams in a child, and the operators for them: FLOW_MODULE of src/core/call/protocol.ts. */
 export const FLOW_ID = 'file:///.library/flow.cjs';
 
 /** What runs commands and moves files in a child. */

@@ -3,7 +3,7 @@ import type { Observable } from 'rxjs';
 import type { RemoteStream } from '../core/call/remote-stream.ts';
 import type { RemoteModule } from '../core/call/types.ts';
 import { Context } from '../core/context.ts';
-import type { ContextScope } from '../core/context.ts';
+import type { CallOptions, Callable, ContextScope } from '../core/context.ts';
 import type { Report } from '../core/mailbox/guarded-observable.ts';
 import { REMOTE_ID } from '../importer/ids.ts';
 import type * as Remote from '../remote/main.ts';
@@ -14,6 +14,10 @@ import { RemoteCommand } from './commands/remote-command.ts';
 import type { TransferOptions, TransferProgress, WriteOptions } from './files/file-options.ts';
 import { pull, push, read, write } from './files/files.ts';
 import type { Peer } from './files/transfer.ts';
+import { checkNames } from './option-names.ts';
+
+/** Exactly those of {@link CallOptions} (test/types.check.ts): what is misspelt is told. */
+export const CALL_OPTIONS = ['chain', 'signal', 'window', 'deadline', 'inherit'] as const satisfies readonly (keyof CallOptions)[];
 
 /** A context in which more can be done than to call functions: this library has functions of its own there (src/remote). */
 export class RemoteContext extends Context {
@@ -23,6 +27,11 @@ export class RemoteContext extends Context {
   constructor(scope: ContextScope, id: number, name: string) {
     super(scope, id, name);
     this.#scope = scope;
+  }
+
+  override with(options: CallOptions): Callable {
+    checkNames('with()', options, CALL_OPTIONS);
+    return super.with(options);
   }
 
   /**

@@ -100,7 +100,7 @@ export class VirtualFleet {
     this.routing = new ChildRouting(this.router, { ids: [[1, MAX_ID + 1]], directory: this.router.directory, quarantineMs: 1000, warn: (text) => this.faults.push(text) });
     const scope: ContextScope = {
       router: this.router,
-      reviver: { context: (id, name) => new Context(scope, id, name), sender: () => undefined, stream: () => undefined },
+      reviver: { context: (id, name) => new Context(scope, id, name), sender: () => undefined },
       find: () => ({ module: 'node:os', className: null, name: 'uptime' }),
       open: () => undefined,
       invoke,

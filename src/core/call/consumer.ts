@@ -10,7 +10,7 @@ import type { Encoded } from '../wire/values.ts';
 import { CONTROL_CANCEL, CONTROL_CREDIT, REPLY_COMPLETE, REPLY_ERROR, REPLY_NEXT, REPLY_RESULT } from './protocol.ts';
 import type { CallControl, Reply } from './protocol.ts';
 import { RemoteStream } from './remote-stream.ts';
-import type { Delivery, WindowSize } from './remote-stream.ts';
+import type { Connect, Delivery, WindowSize } from './remote-stream.ts';
 
 /**
  * Takes the replies of one producer: the handler of a reply handle, and the teardown of its subscription. It grants credit
@@ -153,16 +153,31 @@ export class Consumer implements Handler, Unsubscribable {
   }
 }
 
-/** A stream that has come in a value: the producer waits at a handle of its own until it is opened, once. */
-export function receivedStream(scope: MailboxScope, contextId: number, handle: number): RemoteStream<unknown> {
+/** Makes streams of those that come in values: the producer waits at a handle of its own until it is opened, once. */
+export function receiveStreams<Scope extends MailboxScope>(scope: Scope): Scope {
+  scope.reviver.stream = (contextId, handle) => receivedStream(scope, contextId, handle);
+  return scope;
+}
+
+/** Tells producers that nobody here can open their streams any more. */
+const forgotten = new FinalizationRegistry<() => void>((dismiss) => {
+  dismiss();
+});
+
+function receivedStream({ router, reviver }: MailboxScope, contextId: number, handle: number): RemoteStream<unknown> {
   let opened = false;
-  return new RemoteStream(scope.router.broker.report, 'subscriber of a stream', (subscriber, manual, window) => {
+  const connect: Connect = (subscriber, manual, window) => {
     if (opened) throw new UsageError('ERR_TENDRIL_STREAM_USED', 'a stream can be consumed once; share() it where several want its values');
     opened = true;
-    const consumer = new Consumer(scope, subscriber, manual, window);
+    forgotten.unregister(connect);
+    const consumer = new Consumer({ router, reviver }, subscriber, manual, window);
     consumer.open(contextId, handle, handle, encodeValue(window));
     return consumer;
-  });
+  };
+  // All that can open it has this function. What is registered must not.
+  const dismiss = { dstId: contextId, srcId: router.id, handle, replyTo: 0, data: encodeValue([0, CONTROL_CANCEL]).data };
+  forgotten.register(connect, () => { router.send(dismiss); }, connect);
+  return new RemoteStream(router.broker.report, 'subscriber of a stream', connect);
 }
 
 function decodeReply(message: Message, scope: MailboxScope): Reply {

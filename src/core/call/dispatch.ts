@@ -79,6 +79,8 @@ export class Dispatcher implements ExecutionOwner {
     }
     const [chain] = request;
     const execution = new Execution(reply, message.srcId, this, request[5]?.w);
+    const left = request[5]?.d;
+    if (left !== undefined) execution.expire(this.#scope.router.broker, left);
     if (chain === null) this.#run(execution, request);
     else this.#enchain(execution, request, `${String(message.srcId)}/${chain}`);
   }
@@ -146,7 +148,8 @@ function checkRequest(value: unknown): CallRequest {
   const [chain, module, className, name, args, options] = value as unknown[];
   const valid = (chain === null || typeof chain === 'string') && typeof module === 'string' && (className === null || typeof className === 'string') && typeof name === 'string' && Array.isArray(args);
   if (!valid) throw new DecodeError('a call has a field of the wrong type');
-  const { w } = (options ?? {}) as RequestOptions;
+  const { w, d = 0 } = (options ?? {}) as RequestOptions;
   if (w !== undefined) windowOf(w);
+  if (!(d >= 0)) throw new DecodeError('a deadline is not valid');
   return value as unknown as CallRequest;
 }

@@ -1,3 +1,5 @@
+import type { Subscription } from 'rxjs';
+import type { Broker } from '../broker/broker.ts';
 import { TendrilError } from '../errors.ts';
 import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
@@ -29,6 +31,8 @@ interface Source {
 /** One function that runs. It is the CurrentCall of that function too. */
 export class Execution implements CurrentCall {
   readonly callerId: number;
+  deadline: number | undefined;
+  #timer: Subscription | undefined;
   readonly #reply: ReplyPath;
   readonly #owner: ExecutionOwner;
   readonly #windowSize: WindowSize;
@@ -72,6 +76,12 @@ export class Execution implements CurrentCall {
       if (typeof fn === 'function') apply(fn);
       else fn.then((found) => { this.#attempt(() => { apply(found); }); }, (error: unknown) => { this.#fail(error); });
     });
+  }
+
+  /** Ends it in so many milliseconds. The caller knows by itself. */
+  expire(broker: Broker, ms: number): void {
+    this.deadline = broker.now() + ms;
+    this.#timer = broker.after(ms, () => { this.cancel(); });
   }
 
   /** Runs `work` when this execution has ended, with its error if it failed. */
@@ -231,6 +241,7 @@ export class Execution implements CurrentCall {
   #end(error: ErrorContent | undefined): void {
     if (this.ended) return;
     this.ended = true;
+    this.#timer?.unsubscribe();
     this.#error = error;
     if (error) {
       try {

@@ -1,13 +1,18 @@
-import type { Subscriber } from 'rxjs';
+import type { Subscriber, Subscription } from 'rxjs';
+import { DeadlineError, UsageError } from '../errors.ts';
 import type { MailboxScope } from '../mailbox/mailbox.ts';
 import { CALL_CONTROL, CALL_FUNCTION } from '../wire/handles.ts';
 import type { Destination, Kept } from '../wire/tags.ts';
 import { encodeEnvelope } from '../wire/values.ts';
 import { Consumer } from './consumer.ts';
-import { WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
+import { windowOf } from './credit.ts';
+import type { CurrentCall } from './current-call.ts';
+import { FLOW_MODULE, WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
 import type { FunctionRef, RequestOptions } from './protocol.ts';
 import { RemoteStream } from './remote-stream.ts';
 import type { Window, WindowSize } from './remote-stream.ts';
+
+// The caller's side of calls: in masters, and in children once they make contexts. Not in the bundle of the core.
 
 /** Where a call goes and when it can be sent. */
 export interface CallTarget {
@@ -34,16 +39,26 @@ export interface CallSpec {
   readonly chain: string | null;
   readonly signal?: AbortSignal | undefined;
   readonly window?: Window | undefined;
+  /** Milliseconds. */
+  readonly deadline?: number | undefined;
+  /** Whether it ends with the call in which it is made. */
+  readonly inherit?: boolean | undefined;
+}
+
+/** What a caller has. */
+export interface CallerScope extends MailboxScope {
+  /** The call that the running code belongs to. */
+  readonly current?: () => CurrentCall | undefined;
 }
 
 /** A call as a cold observable: every subscription sends one CALL_FUNCTION; unsubscribing cancels it. */
-export function invoke<T>(scope: MailboxScope, spec: CallSpec): RemoteStream<T> {
+export function invoke<T>(scope: CallerScope, spec: CallSpec): RemoteStream<T> {
   return new RemoteStream<T>(
     scope.router.broker.report,
     'subscriber of a call',
     (subscriber, manual, window) => {
       const call = new Invocation(scope, spec, subscriber, manual, window);
-      call.start();
+      call.start(spec.inherit === false ? undefined : scope.current?.());
       return call;
     },
     spec.window,
@@ -54,7 +69,11 @@ export function invoke<T>(scope: MailboxScope, spec: CallSpec): RemoteStream<T> 
 class Invocation extends Consumer {
   readonly #spec: CallSpec;
   #withdraw: (() => void) | undefined;
-  #abortListener: (() => void) | undefined;
+  /** Those that end this call, and how. */
+  readonly #signals: [signal: AbortSignal, listener: () => void][] = [];
+  /** In the time of the broker. */
+  #deadline = Infinity;
+  #timer: Subscription | undefined;
   /** Streams among the arguments. */
   readonly #streams: Kept[] = [];
   #failed = false;
@@ -64,16 +83,17 @@ class Invocation extends Consumer {
     this.#spec = spec;
   }
 
-  start(): void {
-    const { signal, target } = this.#spec;
+  start(outer: CurrentCall | undefined): void {
+    const { signal, target, deadline } = this.#spec;
     target.calls++;
-    if (signal) {
-      if (signal.aborted) {
-        this.subscriber.error(signal.reason);
-        return;
-      }
-      signal.addEventListener('abort', this.#onAbort);
+    if (deadline !== undefined && !(deadline > 0)) {
+      this.settle(new UsageError('ERR_TENDRIL_BAD_OPTION', `the option deadline is a number of milliseconds, got ${String(deadline)}`));
+      return;
     }
+    if (signal) this.#endWith(signal);
+    if (outer) this.#endWith(outer.signal);
+    if (this.subscriber.closed) return;
+    this.#limit(deadline, outer?.deadline);
     if (target.ready) {
       this.#send();
       return;
@@ -90,9 +110,10 @@ class Invocation extends Consumer {
 
   override unsubscribe(): void {
     this.#spec.target.calls--;
-    for (const stream of this.#streams) stream.drop(!this.settled || this.#failed);
     this.#withdraw?.();
-    this.#spec.signal?.removeEventListener('abort', this.#onAbort);
+    this.#timer?.unsubscribe();
+    for (const [signal, listener] of this.#signals) signal.removeEventListener('abort', listener);
+    for (const stream of this.#streams) stream.drop(!this.settled || this.#failed);
     super.unsubscribe();
   }
 
@@ -101,15 +122,26 @@ class Invocation extends Consumer {
     super.settle(error);
   }
 
-  /** What is not as it is by default. */
-  #options(): RequestOptions[] {
-    const [values, bytes] = this.window;
-    return values === WINDOW_VALUES && bytes === WINDOW_BYTES ? [] : [{ w: this.window }];
+  #endWith(signal: AbortSignal): void {
+    const listener = (): void => {
+      this.subscriber.error(signal.reason);
+    };
+    if (signal.aborted) listener();
+    else {
+      signal.addEventListener('abort', listener);
+      this.#signals.push([signal, listener]);
+    }
   }
 
-  get #onAbort(): () => void {
-    return (this.#abortListener ??= () => {
-      this.subscriber.error(this.#spec.signal?.reason);
+  /** Ends the call when its time is over, or that of the call in which it is made. */
+  #limit(ms: number | undefined, outer = Infinity): void {
+    const { broker } = this.scope.router;
+    const now = broker.now();
+    this.#deadline = Math.min(now + (ms ?? Infinity), outer);
+    if (this.#deadline === Infinity) return;
+    const left = this.#deadline - now;
+    this.#timer = broker.after(left, () => {
+      this.subscriber.error(new DeadlineError(this.#spec.target.name, left));
     });
   }
 
@@ -121,16 +153,35 @@ class Invocation extends Consumer {
       return;
     }
     try {
+      const options = this.#options();
       const ref = this.#spec.ref();
       target.prepare(ref);
       const { contextId } = target;
       const { router } = this.scope;
       const to: Destination = { router, contextId, keep: (stream) => this.#streams.push(stream) };
-      this.open(contextId, CALL_FUNCTION, CALL_CONTROL, encodeEnvelope([chain, ref.module, ref.className, ref.name, args, ...this.#options()], 4, 'args', to));
+      const encoded = encodeEnvelope([chain, ref.module, ref.className, ref.name, args, ...options], 4, 'args', to);
+      if (this.#streams.length > 0) target.prepare({ module: FLOW_MODULE, className: null, name: '' });
+      this.open(contextId, CALL_FUNCTION, CALL_CONTROL, encoded);
     } catch (error) {
       // The other side never hears of this call, so that its chain fails here.
       if (chain !== null) target.chains.set(chain, error as Error);
       this.settle(error as Error);
     }
+  }
+
+  /** What is not as it is by default. */
+  #options(): RequestOptions[] {
+    const [values, bytes] = this.window;
+    const w = values === WINDOW_VALUES && bytes === WINDOW_BYTES ? {} : { w: checkedWindow(this.window) };
+    const d = this.#deadline === Infinity ? {} : { d: Math.max(0, this.#deadline - this.scope.router.broker.now()) };
+    return 'w' in w || 'd' in d ? [{ ...w, ...d }] : [];
+  }
+}
+
+function checkedWindow(size: WindowSize): WindowSize {
+  try {
+    return windowOf(size);
+  } catch {
+    throw new UsageError('ERR_TENDRIL_BAD_OPTION', `a window is 1 to 65536 values and 1 to 67108864 bytes, got ${String(size[0])} and ${String(size[1])}`);
   }
 }

@@ -18,6 +18,9 @@ export interface RequestOptions {
   readonly d?: number;
 }
 
+/** The module with what a context needs to take streams; it goes ahead of the first one. */
+export const FLOW_MODULE = 'file:///.library/flow.cjs';
+
 /** A reply to a call: the first item tells what it is. */
 export const REPLY_RESULT = 0;
 export const REPLY_NEXT = 1;

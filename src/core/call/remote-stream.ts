@@ -21,6 +21,8 @@ export interface Delivery<T> {
   done(): void;
 }
 
+const BRAND: unique symbol = Symbol.for('tendril.stream') as never;
+
 /** Begins to consume; `manual`: the observer takes deliveries instead of values. */
 export type Connect = (subscriber: Subscriber<unknown>, manual: boolean, window: WindowSize) => Unsubscribable | undefined;
 
@@ -34,6 +36,8 @@ export type Connect = (subscriber: Subscriber<unknown>, manual: boolean, window:
 // RxJS asks not to subclass; its values must be Observables here as everywhere.
 // eslint-disable-next-line rxjs-x/no-subclass
 export class RemoteStream<T> extends GuardedObservable<T> implements AsyncIterable<T> {
+  /** Its kind, whichever copy of this library it is of. @internal */
+  readonly [BRAND] = true;
   readonly #origin: readonly [report: Report, where: string, connect: Connect];
   readonly #window: Window;
 
@@ -49,9 +53,13 @@ export class RemoteStream<T> extends GuardedObservable<T> implements AsyncIterab
     return this.#origin[2](subscriber, manual, [values, bytes]);
   }
 
-  /** The same stream with another window. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return (value as { [BRAND]?: true } | null | undefined)?.[BRAND] === true;
+  }
+
+  /** The same stream with another window; what is left out stays as it is. */
   windowed(window: Window): RemoteStream<T> {
-    return new RemoteStream(...this.#origin, window);
+    return new RemoteStream(...this.#origin, { ...this.#window, ...window });
   }
 
   /** The values with their credit, for those who are not done with a value when `next()` returns. */
@@ -102,10 +110,10 @@ function iterate<T>(deliveries: Observable<Delivery<T>>): AsyncIterableIterator<
               arrived.push(delivery);
               serve();
             },
-            error: (error: unknown) => {
+            error: (error: Error) => {
               end = () => {
                 end = () => over;
-                return Promise.reject(error as Error);
+                return Promise.reject(error);
               };
               serve();
             },

@@ -1,7 +1,6 @@
 import type { CallTracker, CurrentCall } from '../call/current-call.ts';
 import { UsageError } from '../errors.ts';
 import { ChannelError, DecodeError, EncodeError, FrameTooLargeError, ShutdownError, TendrilError } from '../errors.ts';
-import { RemoteStream } from '../call/remote-stream.ts';
 import { Context, createReviver } from '../context.ts';
 import type { ContextScope } from '../context.ts';
 import type { LogForwarder } from '../log/forwarder.ts';
@@ -69,7 +68,6 @@ export function childLibrary(contexts: ChildContexts, log: LogForwarder, tracker
     FrameTooLargeError,
     Mailbox,
     Master: notInAChild,
-    RemoteStream,
     Secret,
     Sender,
     ShutdownError,

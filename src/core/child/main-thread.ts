@@ -123,6 +123,9 @@ export class MainThread {
     this.#broker.faults.subscribe(({ error, where }) => {
       this.#log.record('tendril', 'error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
+    this.#router.events.subscribe((event) => {
+      if (event.type === 'message-refused' && event.reason === 'too-large') this.#log.record('tendril', 'warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
+    });
     traceTo(config.trace, 'main');
     if (config.profile) this.#profiler = startProfiler();
   }
