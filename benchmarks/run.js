@@ -6,6 +6,7 @@ import { figure, print } from './lib/print.js';
 import { bulk } from './suites/bulk.js';
 import { bootstrapBytes } from './suites/bytes.js';
 import { connect } from './suites/connect.js';
+import { files } from './suites/files.js';
 import { fleet } from './suites/fleet.js';
 import { hops } from './suites/hops.js';
 import { hung } from './suites/hung.js';
@@ -16,7 +17,7 @@ import { roundTrip } from './suites/round-trip.js';
 import { ssh } from './suites/ssh.js';
 import { tree } from './suites/tree.js';
 
-const SUITES = { 'round-trip': roundTrip, pipelined, bulk, connect, ssh, hung, memory: idleMemory, bytes: bootstrapBytes, modules, tree, fleet, hops };
+const SUITES = { 'round-trip': roundTrip, pipelined, bulk, connect, ssh, hung, memory: idleMemory, bytes: bootstrapBytes, modules, tree, fleet, hops, files };
 
 // It makes every start of Node 20 slower by 80 ms, and it is a setting of the machine.
 for (const name of ['NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS', 'NODE_V8_COVERAGE']) delete process.env[name];

@@ -4,7 +4,7 @@ import type { Observable } from 'rxjs';
 import type { ConnectedContext, Mailbox, RemoteModule, RemoteStream, Sender } from 'tendril';
 import type { ConnectionMethods, METHOD_OPTIONS } from '../src/parent/connection-methods.ts';
 import type { CallOptions } from '../src/core/context.ts';
-import type { CALL_OPTIONS } from '../src/parent/connected-context.ts';
+import type { CALL_OPTIONS } from '../src/parent/remote-context.ts';
 import type { CONTEXT_OPTIONS } from '../src/parent/context-options.ts';
 import type * as Tasks from './fixtures/tasks.ts';
 

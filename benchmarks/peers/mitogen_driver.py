@@ -111,6 +111,17 @@ class Driver(object):
         context.call(mitogen_tasks.fetch, self.router.myself(), self.file.name)
         return bytes / (time.perf_counter() - begun) / 1e6
 
+    def fetchFile(self, bytes, depth, **paths):
+        """As fileService, of a file that is there, written to another, by a context that is so deep."""
+        self.hops(1, depth)
+        if not hasattr(self, 'served'):
+            service = mitogen.service.FileService(self.router)
+            self.served = mitogen.service.Pool(self.router, services=[service])
+            service.register(paths['from'])
+        begun = time.perf_counter()
+        self.chains[depth].call(mitogen_tasks.fetch_to, self.router.myself(), paths['from'], paths['to'])
+        return bytes / (time.perf_counter() - begun) / 1e6
+
     def first_answer(self, make, fn, *args):
         begun = time.perf_counter()
         context = make()
@@ -193,6 +204,8 @@ def main(router):
             except Exception:
                 answer({'error': traceback.format_exc()})
     finally:
+        if hasattr(driver, 'served'):
+            driver.served.stop()
         if driver.file:
             driver.pool.stop()
             driver.file.close()

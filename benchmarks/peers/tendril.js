@@ -2,7 +2,7 @@
 import os from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { firstValueFrom } from 'rxjs';
+import { firstValueFrom, lastValueFrom, tap } from 'rxjs';
 import { Master } from '../../dist/index.js';
 import { add, hang, sink, source } from '../tasks.js';
 import { median, microseconds, oneAtATime, pause, pump, rate, serve } from './driver.js';
@@ -43,6 +43,25 @@ async function chain(depth, spins = false) {
     chains.set(key, last);
   }
   return last;
+}
+
+/** A context behind a real sshd, by its configuration. */
+const overSsh = new Map();
+async function sshContext({ config }) {
+  let context = overSsh.get(config);
+  if (context === undefined) {
+    overSsh.set(config, (context = master.ssh({ host: 'bench', sshConfig: config })));
+    await firstValueFrom(context.call(add, 1, 2));
+  }
+  return context;
+}
+const contextFor = ({ depth, ssh }) => (ssh ? sshContext(ssh) : chain(depth));
+
+/** MB/s of what moves so many bytes. */
+async function speed(bytes, work) {
+  const begun = microseconds();
+  await lastValueFrom(work);
+  return rate(bytes, microseconds() - begun);
 }
 
 const raise = (error) => { throw error; };
@@ -99,6 +118,25 @@ await serve(
       });
       if (received !== size * count) throw new Error(`${received} bytes came instead of ${size * count}`);
       return rate(received, microseconds() - begun);
+    },
+
+    async push({ bytes, from, to, ...where }) {
+      const context = await contextFor(where);
+      return speed(bytes, context.push(from, to));
+    },
+
+    async pull({ bytes, from, to, ...where }) {
+      const context = await contextFor(where);
+      return speed(bytes, context.pull(from, to));
+    },
+
+    async exec({ bytes, ...where }) {
+      const context = await contextFor(where);
+      const { stdout } = context.exec('head', ['-c', String(bytes), '/dev/zero']);
+      let received = 0;
+      const got = await speed(bytes, stdout.pipe(tap((data) => { received += data.length; })));
+      if (received !== bytes) throw new Error(`${received} bytes came instead of ${bytes}`);
+      return got;
     },
 
     connect: () => firstAnswer(() => master.local(), (context) => context.call(os.uptime)),

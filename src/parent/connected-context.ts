@@ -13,13 +13,9 @@ import type { Closed, Connection, ConnectionListener } from './connection/connec
 import { LASTING_MS } from './connection/reconnect.ts';
 import type { ReconnectFunction } from './connection/reconnect.ts';
 import type { OutputChunk } from './connection/transport.ts';
-import { checkNames } from './option-names.ts';
 import { Rtt } from './context-stats.ts';
 import type { ContextStats } from './context-stats.ts';
 import { RemoteContext } from './remote-context.ts';
-
-/** Exactly those of {@link CallOptions} (test/types.check.ts): what is misspelt is told. */
-export const CALL_OPTIONS = ['chain', 'signal', 'window', 'deadline', 'inherit'] as const satisfies readonly (keyof CallOptions)[];
 
 /** What a context is made of. */
 export interface ContextPlan {
@@ -130,11 +126,6 @@ export class ConnectedContext extends RemoteContext implements AsyncDisposable {
     return mailbox;
   }
 
-  override with(options: CallOptions): Callable {
-    checkNames('with()', options, CALL_OPTIONS);
-    return super.with(options);
-  }
-
   /** Bytes queued for the context but not taken by the operating system yet. */
   get pendingBytes(): number {
     return this.#connection.stream.pendingBytes;
@@ -214,6 +205,11 @@ export class ConnectedContext extends RemoteContext implements AsyncDisposable {
   /** Whether its present connection has ended, or never came to be. @internal */
   get gone(): boolean {
     return this.#failure !== undefined;
+  }
+
+  /** @internal */
+  protected override comesBack(): boolean {
+    return this.#plan.reconnect !== undefined;
   }
 
   /** @internal */

@@ -1,12 +1,23 @@
 import { randomBytes } from 'node:crypto';
+import type { Observable } from 'rxjs';
+import type { RemoteStream } from '../core/call/remote-stream.ts';
 import type { RemoteModule } from '../core/call/types.ts';
 import { Context } from '../core/context.ts';
-import type { ContextScope } from '../core/context.ts';
+import type { CallOptions, Callable, ContextScope } from '../core/context.ts';
+import type { Report } from '../core/mailbox/guarded-observable.ts';
 import { REMOTE_ID } from '../importer/ids.ts';
 import type * as Remote from '../remote/main.ts';
+import type { ByteSource } from './byte-source.ts';
 import { DEFAULT_COMMAND_GRACE_MS, checkCommand } from './commands/exec-options.ts';
 import type { ExecOptions } from './commands/exec-options.ts';
 import { RemoteCommand } from './commands/remote-command.ts';
+import type { TransferOptions, TransferProgress, WriteOptions } from './files/file-options.ts';
+import { pull, push, read, write } from './files/files.ts';
+import type { Peer } from './files/transfer.ts';
+import { checkNames } from './option-names.ts';
+
+/** Exactly those of {@link CallOptions} (test/types.check.ts): what is misspelt is told. */
+export const CALL_OPTIONS = ['chain', 'signal', 'window', 'deadline', 'inherit'] as const satisfies readonly (keyof CallOptions)[];
 
 /** A context in which more can be done than to call functions: this library has functions of its own there (src/remote). */
 export class RemoteContext extends Context {
@@ -16,6 +27,11 @@ export class RemoteContext extends Context {
   constructor(scope: ContextScope, id: number, name: string) {
     super(scope, id, name);
     this.#scope = scope;
+  }
+
+  override with(options: CallOptions): Callable {
+    checkNames('with()', options, CALL_OPTIONS);
+    return super.with(options);
   }
 
   /**
@@ -41,6 +57,60 @@ export class RemoteContext extends Context {
       stdin,
       check,
     });
+  }
+
+  /**
+   * Writes a file or a directory of this process to the context. Cold: each subscription is one transfer, and unsubscribing
+   * gives it up. Emits how far it is; the last emission has `done`, and comes when everything has its name.
+   *
+   * A file is written under another name in the same directory, checked by its SHA-256, and renamed: whoever looks sees the
+   * old one or the new one. What fails, or is given up, leaves nothing. Where the context connects again by itself
+   * (`reconnect`), a transfer goes on where it was.
+   *
+   * Errors: FileError; ERR_TENDRIL_BAD_OPTION; those of a call.
+   *
+   * @param local - a path here; symbolic links to it are followed
+   * @param remote - the absolute path that it is to have there
+   */
+  push(local: string, remote: string, options: TransferOptions = {}): Observable<TransferProgress> {
+    return push(this.#peer(), this.#report, local, remote, options);
+  }
+
+  /**
+   * Reads a file or a directory of the context to this process, as {@link RemoteContext.push} does the other way. What the
+   * context says is in a directory cannot lead out of `local`.
+   *
+   * @param remote - an absolute path there; symbolic links to it are followed
+   * @param local - the path that it is to have here
+   */
+  pull(remote: string, local: string, options: TransferOptions = {}): Observable<TransferProgress> {
+    return pull(this.#peer(), this.#report, remote, local, options);
+  }
+
+  /**
+   * The bytes of a file of the context, in pieces, with flow control. Errors with ERR_TENDRIL_FILE_CHANGED, behind the last
+   * piece, when the file was changed meanwhile. Cold.
+   */
+  read(remote: string): RemoteStream<Uint8Array> {
+    return read(this.#peer(), this.#report, remote);
+  }
+
+  /** Writes a file of the context from bytes, a text, or a stream of them, as {@link RemoteContext.push} does from a file. */
+  write(remote: string, source: ByteSource, options: WriteOptions = {}): Observable<TransferProgress> {
+    return write(this.#peer(), this.#report, remote, source, options);
+  }
+
+  /** Whether it connects again by itself when it is lost. @internal */
+  protected comesBack(): boolean {
+    return false;
+  }
+
+  get #report(): Report {
+    return this.#scope.router.broker.report;
+  }
+
+  #peer(): Peer {
+    return { name: this.name, remote: this.#remote(), returns: this.comesBack() };
   }
 
   /** Our own functions there. */
