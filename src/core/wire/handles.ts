@@ -24,6 +24,10 @@ export const DEL_ROUTE = 104;
 export const ALLOCATE_ID = 105;
 /** Parent to child: let go of me; child to parent: I am about to. */
 export const DETACHING = 109;
+/** Anyone to a context: call a service there. */
+export const CALL_SERVICE = 110;
+/** A stub of it. */
+export const STUB_CALL_SERVICE = 111;
 /** Caller to callee: cancel a call, or grant it credit. Ours; Mitogen has no such handle. */
 export const CALL_CONTROL = 114;
 
