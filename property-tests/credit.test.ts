@@ -11,6 +11,8 @@ import { check, checkAsync } from './support.ts';
 
 const size = fc.oneof({ weight: 5, arbitrary: fc.nat(1000) }, { weight: 1, arbitrary: fc.integer({ min: Math.floor(WINDOW_BYTES / 3), max: WINDOW_BYTES * 2 }) });
 
+const WINDOW = [WINDOW_VALUES, WINDOW_BYTES] as const;
+
 describe('CreditWindow', () => {
   /** Offers of values, and acknowledgements of some of what is in flight; some are made from within a sending. */
   const step = fc.oneof(
@@ -29,7 +31,7 @@ describe('CreditWindow', () => {
           acknowledged += some.length;
           window.grant(some.length, some.reduce((sum, { bytes }) => sum + bytes, 0));
         };
-        const window = new CreditWindow<number>((item) => {
+        const window: CreditWindow<number> = new CreditWindow<number>((item) => {
           const bytes = sizes[item] ?? 0;
           const inFlight = sent.slice(acknowledged).reduce((sum, each) => sum + each.bytes, 0);
           sent.push({ item, bytes });
@@ -38,7 +40,7 @@ describe('CreditWindow', () => {
           expect(inFlight === 0 || inFlight < WINDOW_BYTES).toBe(true);
           // A caller in the same process acknowledges before the sending returns.
           if (echo > 0 && item % 8 === echo) acknowledge(2);
-        });
+        }, WINDOW);
         let offered = 0;
         for (const { kind, count, bytes } of steps) {
           if (kind === 'grant') acknowledge(count);
@@ -62,12 +64,13 @@ describe('CreditWindow', () => {
     );
   });
 
-  it('ignores acknowledgements of what was never sent', () => {
+  it('takes no acknowledgement of what was never sent, nor of what is no number', () => {
+    const count = fc.oneof(fc.integer({ min: 1, max: 10_000 }), fc.double({ max: -0.1 }), fc.constantFrom(NaN, Infinity, -1, 0.5, '1', null, undefined, [1]));
     check(
-      fc.property(fc.array(fc.tuple(fc.nat(10_000), fc.nat()), { maxLength: 10 }), (grants) => {
+      fc.property(fc.array(fc.tuple(count, count), { maxLength: 10 }), (grants) => {
         let sent = 0;
-        const window = new CreditWindow<number>(() => sent++);
-        for (const [values, bytes] of grants) window.grant(values, bytes);
+        const window = new CreditWindow<number>(() => sent++, WINDOW);
+        for (const [values, bytes] of grants) expect(window.grant(values, bytes)).toBe(false);
         for (let item = 0; item < WINDOW_VALUES * 2; item++) window.offer(item, 1);
         expect(sent).toBe(WINDOW_VALUES);
       }),
@@ -75,7 +78,7 @@ describe('CreditWindow', () => {
   });
 
   it('refuses, and says so, when too much waits', () => {
-    const window = new CreditWindow<number>(() => undefined);
+    const window = new CreditWindow<number>(() => undefined, WINDOW);
     let accepted = 0;
     while (accepted < 1_000_000 && window.offer(accepted, 1)) accepted++;
     expect(accepted).toBe(WINDOW_VALUES + MAX_WAITING_VALUES);

@@ -4,6 +4,7 @@ import { UsageError } from './core/errors.ts';
 import type { Router } from './core/routing/router.ts';
 import type { Listening } from './parent/attach/listening.ts';
 import type { ConnectionMethods } from './parent/connection-methods.ts';
+import type { ParentRouter } from './parent/routing/parent-router.ts';
 import type { LogForwarder } from './core/log/forwarder.ts';
 
 // In a child `tendril` is the running core (src/core/child/library.ts), where these are real. In the master a module
@@ -45,5 +46,8 @@ export function detach(): Promise<void> {
   return onlyInChild('detach()');
 }
 
-/** The router of this child, with a method for every way to start a context, as a master has them. In functions that run in a child. */
-export const router: Router & { [Method in keyof ConnectionMethods]: ConnectionMethods[Method] } & Listening = childOnly('router');
+/**
+ * The router of this child, with a method for every way to start a context, as a master has them, and `contexts`: those
+ * behind this child, whoever has made them. In functions that run in a child.
+ */
+export const router: Router & Pick<ParentRouter, 'contexts'> & { [Method in keyof ConnectionMethods]: ConnectionMethods[Method] } & Listening = childOnly('router');

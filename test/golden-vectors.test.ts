@@ -7,11 +7,11 @@ import type { ErrorContent } from '../src/core/wire/call-error.ts';
 import { FrameDecoder, IS_DEAD, encodeFrame } from '../src/core/wire/frame.ts';
 import type { Message } from '../src/core/wire/frame.ts';
 import { Secret } from '../src/core/wire/secret.ts';
-import { TAG_CONTEXT, TAG_SENDER, WIRE } from '../src/core/wire/tags.ts';
+import { TAG_CONTEXT, TAG_SENDER, TAG_STREAM, WIRE } from '../src/core/wire/tags.ts';
 import type { Wired } from '../src/core/wire/tags.ts';
 import { deadError, decodeValue, encodeValue } from '../src/core/wire/values.ts';
 import { unpackRecords } from '../src/importer/batch.ts';
-import type { Reviver } from '../src/core/wire/values.ts';
+import type { Reviver } from '../src/core/wire/revival.ts';
 
 interface Fields {
   readonly dstId: number;
@@ -50,6 +50,7 @@ class Reference implements Wired {
 const reviver: Reviver = {
   context: (id, name) => new Reference(TAG_CONTEXT, [id, name]),
   sender: (contextId, handle) => new Reference(TAG_SENDER, [contextId, handle]),
+  stream: (contextId, handle) => new Reference(TAG_STREAM, [contextId, handle]),
 };
 
 const TYPED = { Float64Array };

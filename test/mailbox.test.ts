@@ -1,6 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { map, take, toArray } from 'rxjs';
-import { Context } from '../src/core/context.ts';
+import { invoke } from '../src/core/call/invoke.ts';
+import { Context, createReviver } from '../src/core/context.ts';
+import type { ContextScope } from '../src/core/context.ts';
 import { ChannelError, DecodeError, EncodeError, UsageError } from '../src/core/errors.ts';
 import type { Mailbox } from '../src/core/mailbox/mailbox.ts';
 import { anyContext } from '../src/core/mailbox/policy.ts';
@@ -13,11 +15,12 @@ const HANDLE = 3000;
 
 /** `node`'s view of the context `id`. */
 function contextAt(node: VirtualNode, id: number): Context {
-  const scope = {
+  const scope: ContextScope = {
     router: node.router,
-    reviver: { context: (other: number, name: string) => new Context(scope, other, name), sender: (contextId: number, handle: number) => new Sender(node.router, contextId, handle) },
+    reviver: createReviver(node.router, (other, name) => new Context(scope, other, name)),
     find: () => { throw new Error('no functions here'); },
     open: () => { throw new Error('no modules here'); },
+    invoke,
   };
   return new Context(scope, id, `c${String(id)}`);
 }

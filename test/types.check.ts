@@ -1,7 +1,11 @@
 // Compiled by `npm run check`, never run: what the compiler infers for users.
 import os from 'node:os';
 import type { Observable } from 'rxjs';
-import type { ConnectedContext, Mailbox, RemoteModule, Sender } from 'tendril';
+import type { ConnectedContext, Mailbox, RemoteModule, RemoteStream, Sender } from 'tendril';
+import type { ConnectionMethods, METHOD_OPTIONS } from '../src/parent/connection-methods.ts';
+import type { CallOptions } from '../src/core/context.ts';
+import type { CALL_OPTIONS } from '../src/parent/connected-context.ts';
+import type { CONTEXT_OPTIONS } from '../src/parent/context-options.ts';
 import type * as Tasks from './fixtures/tasks.ts';
 
 declare const context: ConnectedContext;
@@ -17,12 +21,12 @@ declare function takesSender(sender: Sender<number>): void;
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 
 export const inferred: [
-  Same<ReturnType<typeof plainCall>, Observable<boolean>>,
-  Same<ReturnType<typeof promisedCall>, Observable<Date>>,
-  Same<ReturnType<typeof observedCall>, Observable<Map<string, number>>>,
-  Same<ReturnType<typeof iteratedCall>, Observable<string>>,
-  Same<ReturnType<typeof promisedStreamCall>, Observable<bigint>>,
-  Same<ReturnType<typeof builtinCall>, Observable<number[]>>,
+  Same<ReturnType<typeof plainCall>, RemoteStream<boolean>>,
+  Same<ReturnType<typeof promisedCall>, RemoteStream<Date>>,
+  Same<ReturnType<typeof observedCall>, RemoteStream<Map<string, number>>>,
+  Same<ReturnType<typeof iteratedCall>, RemoteStream<string>>,
+  Same<ReturnType<typeof promisedStreamCall>, RemoteStream<bigint>>,
+  Same<ReturnType<typeof builtinCall>, RemoteStream<number[]>>,
 ] = [true, true, true, true, true, true];
 
 const plainCall = () => context.call(plain, 1, 'x');
@@ -64,18 +68,18 @@ declare abstract class Abstract {
 }
 
 export const modules: [
-  Same<ReturnType<typeof tasks.add>, Observable<number>>,
+  Same<ReturnType<typeof tasks.add>, RemoteStream<number>>,
   Same<Parameters<typeof tasks.add>, [a: number, b: number]>,
-  Same<ReturnType<typeof tasks.default>, Observable<string>>,
-  Same<ReturnType<typeof tasks.generated>, Observable<number>>,
-  Same<ReturnType<typeof tasks.Counter.increment>, Observable<number>>,
+  Same<ReturnType<typeof tasks.default>, RemoteStream<string>>,
+  Same<ReturnType<typeof tasks.generated>, RemoteStream<number>>,
+  Same<ReturnType<typeof tasks.Counter.increment>, RemoteStream<number>>,
   Same<Parameters<typeof tasks.Counter.increment>, [by?: number | undefined]>,
   Same<keyof typeof others, 'plain' | 'promisedStream' | 'Svc' | 'Abstract'>,
   Same<keyof typeof others.Svc, 'ping'>,
-  Same<ReturnType<typeof others.Svc.ping>, Observable<Date>>,
-  Same<ReturnType<typeof others.Abstract.observed>, Observable<'a' | 'b'>>,
-  Same<ReturnType<typeof others.promisedStream>, Observable<bigint>>,
-  Same<ReturnType<RemoteModule<typeof import('node:buffer')>['Buffer']['alloc']>, Observable<Buffer<ArrayBuffer>>>,
+  Same<ReturnType<typeof others.Svc.ping>, RemoteStream<Date>>,
+  Same<ReturnType<typeof others.Abstract.observed>, RemoteStream<'a' | 'b'>>,
+  Same<ReturnType<typeof others.promisedStream>, RemoteStream<bigint>>,
+  Same<ReturnType<RemoteModule<typeof import('node:buffer')>['Buffer']['alloc']>, RemoteStream<Buffer<ArrayBuffer>>>,
 ] = [true, true, true, true, true, true, true, true, true, true, true, true];
 
 context.with({ signal: AbortSignal.abort() }).module<typeof Tasks>('/tasks.ts').greet('x');
@@ -90,3 +94,25 @@ void tasks.noSuchFunction;
 void others.Svc.work;
 // @ts-expect-error a member of a remote module cannot be replaced
 tasks.add = plain;
+
+export const callOptionNames: Same<(typeof CALL_OPTIONS)[number], keyof CallOptions> = true;
+
+/** The names of options that are known when a program runs are those of the types. */
+type Known<Method extends keyof typeof METHOD_OPTIONS> = (typeof METHOD_OPTIONS)[Method][number] | (typeof CONTEXT_OPTIONS)[number];
+type Typed<Method extends keyof ConnectionMethods> = keyof NonNullable<Parameters<ConnectionMethods[Method]>[0]>;
+
+export const optionNames: { [Method in keyof ConnectionMethods]: Same<Known<Method>, Typed<Method>> } = {
+  local: true,
+  ssh: true,
+  sudo: true,
+  su: true,
+  doas: true,
+  docker: true,
+  podman: true,
+  kubectl: true,
+  lxc: true,
+  nsenter: true,
+  chroot: true,
+  openssh: true,
+  command: true,
+};

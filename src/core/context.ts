@@ -1,7 +1,7 @@
-import type { Observable } from 'rxjs';
-import { invoke } from './call/invoke.ts';
-import type { CallTarget } from './call/invoke.ts';
+import type { CurrentCall } from './call/current-call.ts';
+import type { CallTarget, invoke } from './call/invoke.ts';
 import type { FunctionRef } from './call/protocol.ts';
+import type { RemoteStream, Window } from './call/remote-stream.ts';
 import type { Emitted, RemoteFunction, RemoteModule } from './call/types.ts';
 import { UsageError } from './errors.ts';
 import { Mailbox } from './mailbox/mailbox.ts';
@@ -9,7 +9,7 @@ import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
 import type { Router } from './routing/router.ts';
 import { Sender } from './mailbox/sender.ts';
 import { FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './wire/handles.ts';
-import type { Reviver } from './wire/values.ts';
+import type { Reviver } from './wire/revival.ts';
 import { TAG_CONTEXT, WIRE } from './wire/tags.ts';
 import type { Wired } from './wire/tags.ts';
 
@@ -19,7 +19,7 @@ const MAX_HANDLE = 0xffff_ffff;
 export type FunctionFinder = (fn: RemoteFunction, callers?: readonly string[]) => FunctionRef;
 
 /** Makes what `module()` gives: `call` is how its methods call a function. */
-export type ModuleOpener = (module: URL | string, call: (ref: FunctionRef, args: readonly unknown[]) => Observable<unknown>) => unknown;
+export type ModuleOpener = (module: URL | string, call: (ref: FunctionRef, args: readonly unknown[]) => RemoteStream<unknown>) => unknown;
 
 /** Options of calls. */
 export interface CallOptions {
@@ -30,6 +30,18 @@ export interface CallOptions {
   readonly chain?: string;
   /** Aborting it fails the call with the signal's reason and cancels it there. */
   readonly signal?: AbortSignal;
+  /** How much of a stream may be under way before it is acknowledged. Default 256 values, 4 MiB. */
+  readonly window?: Window;
+  /**
+   * Milliseconds from the subscription, connecting included, after which the call fails with a DeadlineError and is
+   * cancelled there. Functions see what is left as `currentCall().deadline`.
+   */
+  readonly deadline?: number;
+  /**
+   * In a function that runs for a caller: whether this call ends with that one, when it is cancelled or its deadline has
+   * come. Default true; false for work that is to go on.
+   */
+  readonly inherit?: boolean;
 }
 
 /** Something that calls can be made on. */
@@ -40,9 +52,9 @@ export interface Callable {
    * Cold: every subscription makes one call, unsubscribing cancels it (the remote `currentCall().signal` fires, the
    * remote observable is unsubscribed). Values are those of the returned observable or async iterable, else the one
    * result. Errors: CallError when the function throws, EncodeError when an argument or the result cannot be sent,
-   * ConnectError when the context cannot be connected, ChannelError when it is lost.
+   * ConnectError when the context cannot be connected, ChannelError when it is lost, DeadlineError when it takes too long.
    */
-  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): Observable<Emitted<ReturnType<F>>>;
+  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): RemoteStream<Emitted<ReturnType<F>>>;
 
   /**
    * A module as it is called in the context: each function that it exports is a method that makes the same call as
@@ -63,6 +75,9 @@ export interface ContextScope extends MailboxScope {
   /** Notes where `call()` is called, for `find`, which runs later. */
   readonly callers?: (fn: RemoteFunction) => readonly string[];
   readonly open: ModuleOpener;
+  readonly invoke: typeof invoke;
+  /** The call that the running code belongs to, in a child. */
+  readonly current?: () => CurrentCall | undefined;
 }
 
 /** A process of the tree, seen from this one. Equal to another when their IDs are. */
@@ -102,7 +117,7 @@ export class Context implements Callable, Wired {
     return mailbox;
   }
 
-  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): Observable<Emitted<ReturnType<F>>> {
+  call<F extends RemoteFunction>(fn: F, ...args: Parameters<F>): RemoteStream<Emitted<ReturnType<F>>> {
     return this.#call(fn, args, {});
   }
 
@@ -159,7 +174,7 @@ export class Context implements Callable, Wired {
 
   #target: CallTarget | undefined;
 
-  #call<T>(fn: RemoteFunction, args: readonly unknown[], options: CallOptions): Observable<T> {
+  #call<T>(fn: RemoteFunction, args: readonly unknown[], options: CallOptions): RemoteStream<T> {
     const callers = this.#scope.callers?.(fn);
     return this.#invoke(() => this.#scope.find(fn, callers), args, options);
   }
@@ -168,9 +183,9 @@ export class Context implements Callable, Wired {
     return this.#scope.open(module, (ref, args) => this.#invoke(() => ref, args, options)) as RemoteModule<T>;
   }
 
-  #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, signal }: CallOptions): Observable<T> {
+  #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, ...options }: CallOptions): RemoteStream<T> {
     this.#target ??= this.target();
-    return invoke<T>(this.#scope, { target: this.#target, ref, args, chain: chain ?? null, signal });
+    return this.#scope.invoke<T>(this.#scope, { ...options, target: this.#target, ref, args, chain: chain ?? null });
   }
 }
 

@@ -91,6 +91,14 @@ export class ShutdownError extends TendrilError {
   }
 }
 
+/** A call took longer than its `deadline`, or than that of the call in which it was made. It is cancelled. */
+export class DeadlineError extends TendrilError {
+  static override readonly brand: string = 'DeadlineError';
+  constructor(name: string, ms: number) {
+    super('ERR_TENDRIL_DEADLINE', `the call to ${name} took longer than the ${String(Math.round(ms))} ms that it had; give it more with the option deadline, or make it do less`);
+  }
+}
+
 /** The API was used in a way that cannot work; the message says what to do. */
 export class UsageError extends TendrilError {
   static override readonly brand: string = 'UsageError';

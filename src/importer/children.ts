@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { compileFunction } from 'node:vm';
 import type { ImporterHost, Internals } from '../core/importer/importer.ts';
-import { PARENT_ID } from './ids.ts';
+import { FLOW_ID, PARENT_ID } from './ids.ts';
 import type { Store } from './store.ts';
 
 const PARENTHOOD = 118;
@@ -12,6 +12,11 @@ const ATTACH_PARTS = ['parent', 'attach'];
 
 /** Every way to start a context: methods of `router` in a child, as they are methods of a master. */
 const METHODS = ['local', 'ssh', 'sudo', 'su', 'doas', 'docker', 'podman', 'kubectl', 'lxc', 'nsenter', 'chroot', 'openssh', 'command'] as const;
+
+/** What is for streams, loaded when it is first used. */
+const FLOW = ['stream', 'eachBatch', 'eachBuffered', 'eachLatest', 'eachOrDrop', 'onDemand'] as const;
+
+type Functions = Readonly<Record<string, (...args: unknown[]) => unknown>>;
 
 /** A module that has been evaluated here. */
 export type LoadedModule = readonly [id: string, exports: unknown];
@@ -26,16 +31,25 @@ export interface MakerHost extends Internals {
   readonly needParts: (names: readonly string[]) => void;
   /** An ID for a new context. Blocks. */
   readonly allocateId: () => number;
+  /** What the other thread of this context has to say of those behind it; `take` gets what is new from now on. Blocks. */
+  readonly watchContexts: (take: (news: unknown) => void) => readonly unknown[];
   readonly send: ImporterHost['send'];
 }
 
-type Make = (method: string, options: object | undefined) => unknown;
+/** What that code gives. */
+export interface Maker {
+  readonly make: (method: string, options?: object) => unknown;
+  /** The contexts behind this one, as an observable. */
+  readonly contexts: unknown;
+}
 
-/** What comes on PARENTHOOD: parts of the library that are here now; an ID, or why there is none; news of this context. */
+/** What comes on PARENTHOOD: parts of the library that are here now; an ID, or why there is none; contexts; news of this one. */
 type Answer =
   | readonly ['parts', readonly string[]]
   | readonly ['id', id: number]
   | readonly ['error', code: string, message: string]
+  | readonly ['contexts']
+  | readonly ['context', news: unknown]
   | readonly ['no-parts']
   | readonly ['detached']
   | readonly ['refused', code: string, message: string]
@@ -64,19 +78,27 @@ export class Children {
   readonly #listening = new Map<number, Waiting<string>>();
   readonly #closing = new Map<number, () => void>();
   #listeners = 0;
-  #make: Make | undefined;
+  #maker: Maker | undefined;
+  #onContext: ((news: unknown) => void) | undefined;
+  #flow: Functions | undefined;
 
   constructor(store: Store, loaded: () => LoadedModule[]) {
     this.#store = store;
     this.#loaded = loaded;
+    const reviver = store.host.internals?.scope.reviver;
+    if (reviver) reviver.stream = (contextId, handle) => this.#streams()['receive']?.(contextId, handle);
   }
 
   /** Gives `router` its methods. */
   offer(library: Record<string, unknown>): void {
     const { internals } = this.#store.host;
     if (internals === undefined) return;
-    for (const method of METHODS) Object.defineProperty(internals.scope.router, method, { value: (options?: object) => (this.#make ??= this.#load(internals, library))(method, options) });
-    Object.defineProperty(internals.scope.router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
+    const { router } = internals.scope;
+    const maker = (): Maker => (this.#maker ??= this.#load(internals, library));
+    for (const method of METHODS) Object.defineProperty(router, method, { value: (options?: object) => maker().make(method, options) });
+    Object.defineProperty(router, 'contexts', { get: () => maker().contexts });
+    Object.defineProperty(router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
+    for (const name of FLOW) library[name] = (...args: unknown[]) => this.#streams()[name]?.(...args);
     library['detach'] = () => this.#detach(internals.config.id);
   }
 
@@ -105,6 +127,9 @@ export class Children {
         return;
       case 'closed':
         this.#closing.get(answer[1])?.();
+        return;
+      case 'context':
+        this.#onContext?.(answer[1]);
         return;
       default:
         this.#answer = answer;
@@ -148,19 +173,29 @@ export class Children {
     return { path, close, [Symbol.asyncDispose]: close };
   }
 
-  #load(internals: Internals, library: Record<string, unknown>): Make {
+  #load(internals: Internals, library: Record<string, unknown>): Maker {
     const { host } = this.#store;
-    const text = Buffer.from(this.#store.record(PARENT_ID)[2]).toString();
-    const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-parent' }) as (require: NodeJS.Require, host: MakerHost) => Make;
-    return start(host.require, {
+    return this.#part(PARENT_ID, {
       ...internals,
       library,
       loaded: this.#loaded,
       idOf: (module) => this.#store.idOf(module),
       needParts: (names) => { this.#needParts(names); },
       allocateId: () => this.#allocateId(internals.config.id),
+      watchContexts: (take) => this.#watchContexts(internals.config.id, take),
       send: (handle, value, dstId) => { host.send(handle, value, dstId); },
-    });
+    } satisfies MakerHost) as Maker;
+  }
+
+  #streams(): Functions {
+    return (this.#flow ??= this.#part(FLOW_ID, { ...this.#store.host.internals }) as Functions);
+  }
+
+  /** Loads a part of the library. Blocks the first time. */
+  #part(id: string, partHost: object): unknown {
+    const text = Buffer.from(this.#store.record(id)[2]).toString();
+    const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-part' }) as (require: NodeJS.Require, host: object) => unknown;
+    return start(this.#store.host.require, partHost);
   }
 
   #needParts(names: readonly string[]): void {
@@ -175,13 +210,29 @@ export class Children {
   }
 
   #allocateId(selfId: number): number {
+    const got = this.#ask(selfId, 'id');
+    if (got?.[0] === 'id') return got[1];
+    throw this.#store.host.error(got?.[0] === 'error' ? got[1] : 'ERR_TENDRIL_NO_IDS', got?.[0] === 'error' ? got[2] : 'there is no ID for a new context');
+  }
+
+  #watchContexts(selfId: number, take: (news: unknown) => void): readonly unknown[] {
+    this.#needParts(['parent']);
+    const known: unknown[] = [];
+    this.#onContext = (news) => {
+      known.push(news);
+    };
+    this.#ask(selfId, 'contexts');
+    this.#onContext = take;
+    return known;
+  }
+
+  /** Asks the other thread of this context. */
+  #ask(selfId: number, kind: 'id' | 'contexts'): Answer | undefined {
     const { host } = this.#store;
     this.#answer = undefined;
-    host.send(PARENTHOOD, ['id'], selfId);
+    host.send(PARENTHOOD, [kind], selfId);
     const answer = (): Answer | undefined => this.#answer;
     host.wait(() => this.#answer !== undefined);
-    const got = answer();
-    if (got?.[0] === 'id') return got[1];
-    throw host.error(got?.[0] === 'error' ? got[1] : 'ERR_TENDRIL_NO_IDS', got?.[0] === 'error' ? got[2] : 'there is no ID for a new context');
+    return answer();
   }
 }

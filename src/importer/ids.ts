@@ -11,6 +11,12 @@ export const LIBRARY_ID = 'file:///.library/tendril.cjs';
 /** What makes contexts in a child; no file either. */
 export const PARENT_ID = 'file:///.library/parent.cjs';
 
+/** What makes streams in a child, and the operators for them: FLOW_MODULE of src/core/call/protocol.ts. */
+export const FLOW_ID = 'file:///.library/flow.cjs';
+
+/** Parts of the library, which every context may have; the names of their files. */
+export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js']]);
+
 /** The part of a URL before its query and fragment: instances of a module share a file. */
 export function withoutQuery(url: string): string {
   if (url.startsWith('data:')) return url;

@@ -9,9 +9,14 @@ export function completeLibrary(library: Record<string, unknown>, error: (code: 
   class ConnectError extends TendrilError {
     static readonly brand = 'ConnectError';
   }
+  class DeadlineError extends TendrilError {
+    static readonly brand = 'DeadlineError';
+  }
   class AttachError extends TendrilError {
     static readonly brand = 'AttachError';
   }
+  /** The real one is loaded with the first stream. */
+  const RemoteStream = Object.defineProperty(() => undefined, Symbol.hasInstance, { value: (value?: Record<symbol, unknown> | null) => value?.[Symbol.for('tendril.stream')] === true });
   const attach = (): Promise<never> => Promise.reject(error('ERR_TENDRIL_CHILD_CALL', 'attach() is not available in a child: it takes modules that only a program of its own has'));
-  return Object.assign(library, { AttachError, AttachedTree: library['Master'], ConnectError, ConnectedContext: library['Context'], ModuleResponder: library['Master'], attach });
+  return Object.assign(library, { AttachError, AttachedTree: library['Master'], ConnectError, ConnectedContext: library['Context'], DeadlineError, ModuleResponder: library['Master'], RemoteStream, attach });
 }

@@ -6,7 +6,7 @@ import { cutCodeCaches, unpackRecords } from './batch.ts';
 import { nativeAddon, notFound } from './failures.ts';
 import { Children } from './children.ts';
 import type { LoadedModule } from './children.ts';
-import { LIBRARY_ID, PARENT_ID, idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
+import { LIBRARY_ID, LIBRARY_PARTS, idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
 import { completeLibrary } from './library.ts';
 import { ModulePolicy, namesOf } from './policy.ts';
 
@@ -105,7 +105,7 @@ export class Store {
   record(id: string): ModuleRecord {
     let record = this.#records.get(id);
     if (record !== undefined && record[1] !== 'error' && this.policy.open) return record;
-    const refusal = id === LIBRARY_ID || id === PARENT_ID || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
+    const refusal = id === LIBRARY_ID || LIBRARY_PARTS.has(id) || !id.startsWith('file:') ? undefined : this.policy.refusal(namesOf(id));
     if (refusal !== undefined) throw notFound('import', virtualPath(id), 'the importer', refused(refusal), this.host.error);
     if (record === undefined && this.#arrived(id)) record = this.#records.get(id);
     if (record === undefined && id === LIBRARY_ID) this.#records.set(id, (record = this.#library()));

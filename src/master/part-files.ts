@@ -13,9 +13,9 @@ export function partFile(name: PartName): Uint8Array {
   return part;
 }
 
-/** What makes contexts in a child: the text of a function, which goes through the importer. */
-export function makerPart(): string {
-  return read('part-maker.js').toString();
+/** A part for the main thread of a child: the text of a function, which goes through the importer. */
+export function libraryPart(file: string): string {
+  return read(file).toString();
 }
 
 function read(name: string): Buffer {

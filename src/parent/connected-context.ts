@@ -3,7 +3,7 @@ import type { Observable } from 'rxjs';
 import type { CallTarget } from '../core/call/invoke.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
 import { Context } from '../core/context.ts';
-import type { ContextScope } from '../core/context.ts';
+import type { CallOptions, Callable, ContextScope } from '../core/context.ts';
 import { ChannelError, ShutdownError, TendrilError } from '../core/errors.ts';
 import { guarded } from '../core/mailbox/guarded-observable.ts';
 import type { Mailbox, MailboxOptions } from '../core/mailbox/mailbox.ts';
@@ -13,8 +13,12 @@ import type { Closed, Connection, ConnectionListener } from './connection/connec
 import { LASTING_MS } from './connection/reconnect.ts';
 import type { ReconnectFunction } from './connection/reconnect.ts';
 import type { OutputChunk } from './connection/transport.ts';
+import { checkNames } from './option-names.ts';
 import { Rtt } from './context-stats.ts';
 import type { ContextStats } from './context-stats.ts';
+
+/** Exactly those of {@link CallOptions} (test/types.check.ts): what is misspelt is told. */
+export const CALL_OPTIONS = ['chain', 'signal', 'window', 'deadline', 'inherit'] as const satisfies readonly (keyof CallOptions)[];
 
 /** What a context is made of. */
 export interface ContextPlan {
@@ -123,6 +127,11 @@ export class ConnectedContext extends Context implements AsyncDisposable {
     // Nobody is there to answer or to end it.
     if (this.#failure) mailbox.fail(this.#failure instanceof ChannelError ? this.#failure : new ChannelError('respondent-gone', this.#failure.message));
     return mailbox;
+  }
+
+  override with(options: CallOptions): Callable {
+    checkNames('with()', options, CALL_OPTIONS);
+    return super.with(options);
   }
 
   /** Bytes queued for the context but not taken by the operating system yet. */

@@ -6,7 +6,7 @@ import { FrameDecoder, encodeFrame } from '../../src/core/wire/frame.ts';
 import type { Message } from '../../src/core/wire/frame.ts';
 import { Secret } from '../../src/core/wire/secret.ts';
 import { decodeValue, encodeValue } from '../../src/core/wire/values.ts';
-import type { Reviver } from '../../src/core/wire/values.ts';
+import type { Reviver } from '../../src/core/wire/revival.ts';
 
 /** Bytes of a neighbouring frame, which must never show through a `.buffer` that is handed out. */
 export const NEIGHBOUR = 'neighbour-secret';

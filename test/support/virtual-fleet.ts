@@ -4,6 +4,7 @@ import { seededRandom } from '../../src/core/broker/seeded.ts';
 import { VirtualBroker } from '../../src/core/broker/virtual-broker.ts';
 import { virtualLinks } from '../../src/core/broker/virtual-link.ts';
 import type { VirtualLinks } from '../../src/core/broker/virtual-link.ts';
+import { invoke } from '../../src/core/call/invoke.ts';
 import { watchParent } from '../../src/core/child/watch-parent.ts';
 import type { ChildConfig, Keepalive } from '../../src/core/config.ts';
 import { Context } from '../../src/core/context.ts';
@@ -102,6 +103,7 @@ export class VirtualFleet {
       reviver: { context: (id, name) => new Context(scope, id, name), sender: () => undefined },
       find: () => ({ module: 'node:os', className: null, name: 'uptime' }),
       open: () => undefined,
+      invoke,
     };
     this.factory = new ContextFactory({
       scope,

@@ -2,6 +2,7 @@ import { seededRandom, seededSplitter } from '../../src/core/broker/seeded.ts';
 import { VirtualBroker } from '../../src/core/broker/virtual-broker.ts';
 import { virtualLinks } from '../../src/core/broker/virtual-link.ts';
 import type { VirtualLinks } from '../../src/core/broker/virtual-link.ts';
+import { receiveStreams } from '../../src/core/call/consumer.ts';
 import type { Fault } from '../../src/core/broker/broker.ts';
 import { anyContext, hasParentAuthority } from '../../src/core/mailbox/policy.ts';
 import type { MailboxScope } from '../../src/core/mailbox/mailbox.ts';
@@ -85,7 +86,7 @@ export class VirtualNode {
   }
 
   get scope(): MailboxScope {
-    return { router: this.router, reviver: { context: (id) => ({ id }), sender: (contextId, handle) => ({ contextId, handle }) } };
+    return receiveStreams<MailboxScope>({ router: this.router, reviver: { context: (id) => ({ id }), sender: (contextId, handle) => ({ contextId, handle }) } });
   }
 
   /** Sends a message of this context. */

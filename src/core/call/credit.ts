@@ -1,10 +1,12 @@
-import { MAX_WAITING_BYTES, MAX_WAITING_VALUES, WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
+import { DecodeError } from '../errors.ts';
+import { MAX_WAITING_BYTES, MAX_WAITING_VALUES } from './protocol.ts';
+import type { WindowSize } from './remote-stream.ts';
 
 /**
  * The callee's side of credit: what may be sent, and what must wait.
  *
- * A value goes out while fewer than WINDOW_VALUES values and less than WINDOW_BYTES bytes are unacknowledged; one value
- * may always be in flight, however large.
+ * A value goes out while less than a window of values and of bytes is unacknowledged; one value may always be in flight,
+ * however large.
  */
 export class CreditWindow<T> {
   #values = 0;
@@ -14,8 +16,10 @@ export class CreditWindow<T> {
   #first = 0;
   #waitingBytes = 0;
   readonly #send: (item: T) => void;
+  readonly #size: WindowSize;
 
-  constructor(send: (item: T) => void) {
+  constructor(send: (item: T) => void, size: WindowSize) {
+    this.#size = size;
     this.#send = send;
   }
 
@@ -51,23 +55,24 @@ export class CreditWindow<T> {
     return true;
   }
 
-  /** Takes an acknowledgement. More than is in flight is ignored. */
-  grant(values: number, bytes: number): void {
-    this.#values = Math.max(0, this.#values - values);
-    this.#bytes = this.#values === 0 ? 0 : Math.max(0, this.#bytes - bytes);
+  /** Takes an acknowledgement; false when it is none: of more than is in flight, or of what is no number. */
+  grant(values: unknown, bytes: unknown): boolean {
+    if (!isCount(values, this.#values) || !isCount(bytes, this.#bytes)) return false;
+    this.#values -= values;
+    this.#bytes -= bytes;
     // Sending may bring the next acknowledgement at once, which goes on where this one is.
     for (let next = this.#waiting[this.#first]; next !== undefined && this.#hasCredit(); next = this.#waiting[this.#first]) {
       this.#first++;
       this.#waitingBytes -= next.bytes;
       this.#dispatch(next.item, next.bytes);
     }
-    if (this.#first === 0) return;
-    this.#waiting = this.#waiting.slice(this.#first);
+    if (this.#first > 0) this.#waiting = this.#waiting.slice(this.#first);
     this.#first = 0;
+    return true;
   }
 
   #hasCredit(): boolean {
-    return this.#values === 0 || (this.#values < WINDOW_VALUES && this.#bytes < WINDOW_BYTES);
+    return this.#values === 0 || (this.#values < this.#size[0] && this.#bytes < this.#size[1]);
   }
 
   #dispatch(item: T, bytes: number): void {
@@ -75,4 +80,15 @@ export class CreditWindow<T> {
     this.#bytes += bytes;
     this.#send(item);
   }
+}
+
+/** Checks the window that a consumer asks for. */
+export function windowOf(size: unknown): WindowSize {
+  const [values, bytes] = Array.isArray(size) ? (size as unknown[]) : [];
+  if (!isCount(values, MAX_WAITING_VALUES) || !isCount(bytes, MAX_WAITING_BYTES) || values * bytes === 0) throw new DecodeError('a window is not valid');
+  return [values, bytes];
+}
+
+function isCount(value: unknown, most: number): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most;
 }

@@ -7,6 +7,11 @@ export interface CurrentCall {
   readonly signal: AbortSignal;
   /** The context that called. */
   readonly callerId: number;
+  /**
+   * When the call is over for its caller, in milliseconds of this process's `performance.now()`; undefined if it gave no
+   * deadline. The signal fires then. Calls to other contexts that are made in it have the same deadline.
+   */
+  readonly deadline: number | undefined;
 }
 
 /**
@@ -23,11 +28,12 @@ export class CallTracker {
 
   run<R>(call: CurrentCall, work: () => R): R {
     if (this.#storage) return this.#storage.run(call, work);
+    const outer = this.#running;
     this.#running = call;
     try {
       return work();
     } finally {
-      this.#running = undefined;
+      this.#running = outer;
     }
   }
 

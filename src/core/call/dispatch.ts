@@ -7,11 +7,12 @@ import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { CALL_CONTROL, CALL_FUNCTION } from '../wire/handles.ts';
 import { decodeValue } from '../wire/values.ts';
+import { windowOf } from './credit.ts';
 import type { CallTracker } from './current-call.ts';
 import { Execution } from './execution.ts';
 import type { ExecutionOwner, ResolveFunction } from './execution.ts';
 import { CONTROL_CANCEL, CONTROL_CREDIT } from './protocol.ts';
-import type { CallRequest } from './protocol.ts';
+import type { CallRequest, RequestOptions } from './protocol.ts';
 import { ReplyPath, callKey } from './reply-path.ts';
 
 /** How many failed chains are remembered; the oldest are forgotten. */
@@ -77,8 +78,11 @@ export class Dispatcher implements ExecutionOwner {
       return;
     }
     const [chain] = request;
-    if (chain === null) this.#run(new Execution(reply, message.srcId, this), request);
-    else this.#enchain(new Execution(reply, message.srcId, this), request, `${String(message.srcId)}/${chain}`);
+    const execution = new Execution(reply, message.srcId, this, request[5]?.w);
+    const left = request[5]?.d;
+    if (left !== undefined) execution.expire(this.#scope.router.broker, left);
+    if (chain === null) this.#run(execution, request);
+    else this.#enchain(execution, request, `${String(message.srcId)}/${chain}`);
   }
 
   #run(execution: Execution, [, module, className, name, args]: CallRequest): void {
@@ -135,14 +139,17 @@ export class Dispatcher implements ExecutionOwner {
     if (typeof call !== 'number') return;
     const execution = this.#running.get(callKey(message.srcId, call));
     if (kind === CONTROL_CANCEL) execution?.cancel();
-    else if (kind === CONTROL_CREDIT && typeof values === 'number' && typeof bytes === 'number') execution?.grant(values, bytes);
+    else if (kind === CONTROL_CREDIT) execution?.grant(values, bytes);
   }
 }
 
 function checkRequest(value: unknown): CallRequest {
-  if (!Array.isArray(value) || value.length !== 5) throw new DecodeError('a call is not a list of five');
-  const [chain, module, className, name, args] = value as unknown[];
+  if (!Array.isArray(value) || value.length < 5 || value.length > 6) throw new DecodeError('a call is not a list of five or six');
+  const [chain, module, className, name, args, options] = value as unknown[];
   const valid = (chain === null || typeof chain === 'string') && typeof module === 'string' && (className === null || typeof className === 'string') && typeof name === 'string' && Array.isArray(args);
   if (!valid) throw new DecodeError('a call has a field of the wrong type');
+  const { w, d = 0 } = (options ?? {}) as RequestOptions;
+  if (w !== undefined) windowOf(w);
+  if (!(d >= 0)) throw new DecodeError('a deadline is not valid');
   return value as unknown as CallRequest;
 }

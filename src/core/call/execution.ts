@@ -1,11 +1,14 @@
+import type { Subscription } from 'rxjs';
+import type { Broker } from '../broker/broker.ts';
 import { TendrilError } from '../errors.ts';
 import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
 import type { Encoded } from '../wire/values.ts';
 import { CreditWindow } from './credit.ts';
 import type { CallTracker, CurrentCall } from './current-call.ts';
-import { REPLY_NEXT, REPLY_RESULT } from './protocol.ts';
+import { REPLY_NEXT, REPLY_RESULT, WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
 import type { FunctionRef } from './protocol.ts';
+import type { WindowSize } from './remote-stream.ts';
 import type { ReplyPath } from './reply-path.ts';
 
 /** Finds the function of a call; may have to wait for its module. Throws when there is no such function. */
@@ -28,8 +31,12 @@ interface Source {
 /** One function that runs. It is the CurrentCall of that function too. */
 export class Execution implements CurrentCall {
   readonly callerId: number;
+  deadline: number | undefined;
+  #timer: Subscription | undefined;
   readonly #reply: ReplyPath;
   readonly #owner: ExecutionOwner;
+  readonly #windowSize: WindowSize;
+  #tracker: Pick<CallTracker, 'run'> | undefined;
   /** Only streams need one. */
   #window: CreditWindow<Encoded> | undefined;
   #abort: AbortController | undefined;
@@ -41,7 +48,8 @@ export class Execution implements CurrentCall {
   #closing: ErrorContent | null | undefined;
   #followers: ((error: ErrorContent | undefined) => void)[] | undefined;
 
-  constructor(reply: ReplyPath, callerId: number, owner: ExecutionOwner) {
+  constructor(reply: ReplyPath, callerId: number, owner: ExecutionOwner, windowSize: WindowSize = [WINDOW_VALUES, WINDOW_BYTES]) {
+    this.#windowSize = windowSize;
     this.#reply = reply;
     this.callerId = callerId;
     this.#owner = owner;
@@ -58,7 +66,8 @@ export class Execution implements CurrentCall {
     return this.#abort.signal;
   }
 
-  run(tracker: CallTracker, resolve: () => ReturnType<ResolveFunction>, args: readonly unknown[]): void {
+  run(tracker: Pick<CallTracker, 'run'>, resolve: () => ReturnType<ResolveFunction>, args: readonly unknown[]): void {
+    this.#tracker = tracker;
     const apply = (fn: (...args: unknown[]) => unknown): void => {
       if (!this.ended) this.#take(tracker.run(this, () => fn(...args)));
     };
@@ -67,6 +76,12 @@ export class Execution implements CurrentCall {
       if (typeof fn === 'function') apply(fn);
       else fn.then((found) => { this.#attempt(() => { apply(found); }); }, (error: unknown) => { this.#fail(error); });
     });
+  }
+
+  /** Ends it in so many milliseconds. The caller knows by itself. */
+  expire(broker: Broker, ms: number): void {
+    this.deadline = broker.now() + ms;
+    this.#timer = broker.after(ms, () => { this.cancel(); });
   }
 
   /** Runs `work` when this execution has ended, with its error if it failed. */
@@ -82,10 +97,15 @@ export class Execution implements CurrentCall {
     this.#end(['AbortError', 'the call was cancelled', '', 'ABORT_ERR', null]);
   }
 
-  grant(values: number, bytes: number): void {
-    if (this.#window === undefined) return;
-    this.#window.grant(values, bytes);
-    if (this.#window.open) this.#source?.resume?.();
+  grant(values: unknown, bytes: unknown): void {
+    const window = this.#window;
+    if (window === undefined || this.ended) return;
+    if (!window.grant(values, bytes)) {
+      this.reject(errorContent(new TendrilError('ERR_TENDRIL_CREDIT', 'the consumer has acknowledged more than it was sent')));
+      return;
+    }
+    // A generator that goes on is still in the call that it began in.
+    if (window.open) this.#tracker?.run(this, () => { this.#source?.resume?.(); });
     if (this.#closing !== undefined) this.#close(this.#closing);
   }
 
@@ -125,8 +145,9 @@ export class Execution implements CurrentCall {
           this.#fail(error);
         },
       );
-    } else if (isObservable(value)) this.#observe(value);
-    else if (Symbol.asyncIterator in value) this.#iterate(value as AsyncIterable<unknown>);
+      // What can be paused is, also where it is an observable too.
+    } else if (Symbol.asyncIterator in value) this.#iterate(value as PausableSource);
+    else if (isObservable(value)) this.#observe(value);
     else this.#result(value);
   }
 
@@ -143,7 +164,7 @@ export class Execution implements CurrentCall {
     // The codec's scratch memory is not used again for this message, so it can wait as it is.
     this.#window ??= new CreditWindow((waiting) => {
       this.#reply.send(waiting);
-    });
+    }, this.#windowSize);
     if (!this.#window.offer(encoded, bytes)) throw new TendrilError('ERR_TENDRIL_OVERFLOW', 'the caller consumes more slowly than the observable emits, and too many values wait; return an async iterable, which is paused, or emit less');
   }
 
@@ -183,7 +204,7 @@ export class Execution implements CurrentCall {
     if (this.ended || this.#closing) subscription.unsubscribe();
   }
 
-  #iterate(iterable: AsyncIterable<unknown>): void {
+  #iterate(iterable: PausableSource): void {
     const iterator = iterable[Symbol.asyncIterator]();
     let pulling = false;
     const pull = (): void => {
@@ -210,6 +231,8 @@ export class Execution implements CurrentCall {
         // A generator's finally blocks run; what they throw after a cancel interests nobody.
         const release = this.#owner.hold();
         (iterator.return?.() ?? Promise.resolve()).then(release, release);
+        // A Readable that waits for data hears of the end in no other way.
+        iterable.destroy?.();
       },
     };
     pull();
@@ -218,6 +241,7 @@ export class Execution implements CurrentCall {
   #end(error: ErrorContent | undefined): void {
     if (this.ended) return;
     this.ended = true;
+    this.#timer?.unsubscribe();
     this.#error = error;
     if (error) {
       try {
@@ -231,6 +255,11 @@ export class Execution implements CurrentCall {
     for (const follower of this.#followers ?? []) follower(error);
     this.#followers = undefined;
   }
+}
+
+/** An async iterable, such as a generator or a Readable. */
+interface PausableSource extends AsyncIterable<unknown> {
+  destroy?(): void;
 }
 
 interface ObservableLike {

@@ -1,15 +1,18 @@
-import type { Observable, Subscriber, Unsubscribable } from 'rxjs';
-import { ChannelError, DecodeError } from '../errors.ts';
-import { GuardedObservable } from '../mailbox/guarded-observable.ts';
+import type { Subscriber, Subscription } from 'rxjs';
+import { DeadlineError, UsageError } from '../errors.ts';
 import type { MailboxScope } from '../mailbox/mailbox.ts';
-import type { Handler } from '../routing/router.ts';
-import { CallError } from '../wire/call-error.ts';
-import { IS_DEAD, payloadLength } from '../wire/frame.ts';
-import type { Message } from '../wire/frame.ts';
 import { CALL_CONTROL, CALL_FUNCTION } from '../wire/handles.ts';
-import { deadError, decodeValue, encodeEnvelope, encodeValue } from '../wire/values.ts';
-import { CONTROL_CANCEL, CONTROL_CREDIT, REPLY_COMPLETE, REPLY_ERROR, REPLY_NEXT, REPLY_RESULT, WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
-import type { CallControl, CallRequest, FunctionRef, Reply } from './protocol.ts';
+import type { Destination, Kept } from '../wire/tags.ts';
+import { encodeEnvelope } from '../wire/values.ts';
+import { Consumer } from './consumer.ts';
+import { windowOf } from './credit.ts';
+import type { CurrentCall } from './current-call.ts';
+import { FLOW_MODULE, WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
+import type { FunctionRef, RequestOptions } from './protocol.ts';
+import { RemoteStream } from './remote-stream.ts';
+import type { Window, WindowSize } from './remote-stream.ts';
+
+// The caller's side of calls: in masters, and in children once they make contexts. Not in the bundle of the core.
 
 /** Where a call goes and when it can be sent. */
 export interface CallTarget {
@@ -35,49 +38,62 @@ export interface CallSpec {
   readonly args: readonly unknown[];
   readonly chain: string | null;
   readonly signal?: AbortSignal | undefined;
+  readonly window?: Window | undefined;
+  /** Milliseconds. */
+  readonly deadline?: number | undefined;
+  /** Whether it ends with the call in which it is made. */
+  readonly inherit?: boolean | undefined;
+}
+
+/** What a caller has. */
+export interface CallerScope extends MailboxScope {
+  /** The call that the running code belongs to. */
+  readonly current?: () => CurrentCall | undefined;
 }
 
 /** A call as a cold observable: every subscription sends one CALL_FUNCTION; unsubscribing cancels it. */
-export function invoke<T>(scope: MailboxScope, spec: CallSpec): Observable<T> {
-  return new GuardedObservable<T>(scope.router.broker.report, 'subscriber of a call', (subscriber) => {
-    const call = new Invocation<T>(scope, spec, subscriber);
-    call.start();
-    return call;
-  });
+export function invoke<T>(scope: CallerScope, spec: CallSpec): RemoteStream<T> {
+  return new RemoteStream<T>(
+    scope.router.broker.report,
+    'subscriber of a call',
+    (subscriber, manual, window) => {
+      const call = new Invocation(scope, spec, subscriber, manual, window);
+      call.start(spec.inherit === false ? undefined : scope.current?.());
+      return call;
+    },
+    spec.window,
+  );
 }
 
-/** One call under way, at the caller: the handler of its reply handle, and the teardown of its subscription. */
-class Invocation<T> implements Handler, Unsubscribable {
-  /** The context may be another process by the time that the call is sent. */
-  respondent = 0;
-  readonly #scope: MailboxScope;
+/** One call under way, at the caller. */
+class Invocation extends Consumer {
   readonly #spec: CallSpec;
-  readonly #subscriber: Subscriber<T>;
-  /** Our reply handle; 0 before the call is sent. */
-  #handle = 0;
-  #settled = false;
   #withdraw: (() => void) | undefined;
-  #abortListener: (() => void) | undefined;
-  /** Consumed since the last grant of credit. */
-  #values = 0;
-  #bytes = 0;
+  /** Those that end this call, and how. */
+  readonly #signals: [signal: AbortSignal, listener: () => void][] = [];
+  /** In the time of the broker. */
+  #deadline = Infinity;
+  #timer: Subscription | undefined;
+  /** Streams among the arguments. */
+  readonly #streams: Kept[] = [];
+  #failed = false;
 
-  constructor(scope: MailboxScope, spec: CallSpec, subscriber: Subscriber<T>) {
-    this.#scope = scope;
+  constructor(scope: MailboxScope, spec: CallSpec, ...consumer: [subscriber: Subscriber<unknown>, manual: boolean, window: WindowSize]) {
+    super(scope, ...consumer);
     this.#spec = spec;
-    this.#subscriber = subscriber;
   }
 
-  start(): void {
-    const { signal, target } = this.#spec;
+  start(outer: CurrentCall | undefined): void {
+    const { signal, target, deadline } = this.#spec;
     target.calls++;
-    if (signal) {
-      if (signal.aborted) {
-        this.#subscriber.error(signal.reason);
-        return;
-      }
-      signal.addEventListener('abort', this.#onAbort);
+    if (deadline !== undefined && !(deadline > 0)) {
+      this.settle(new UsageError('ERR_TENDRIL_BAD_OPTION', `the option deadline is a number of milliseconds, got ${String(deadline)}`));
+      return;
     }
+    if (signal) this.#endWith(signal);
+    if (outer) this.#endWith(outer.signal);
+    if (this.subscriber.closed) return;
+    this.#limit(deadline, outer?.deadline);
     if (target.ready) {
       this.#send();
       return;
@@ -87,113 +103,85 @@ class Invocation<T> implements Handler, Unsubscribable {
         this.#send();
       },
       (error) => {
-        this.#subscriber.error(error);
+        this.subscriber.error(error);
       },
     );
   }
 
-  unsubscribe(): void {
+  override unsubscribe(): void {
     this.#spec.target.calls--;
     this.#withdraw?.();
-    this.#spec.signal?.removeEventListener('abort', this.#onAbort);
-    if (this.#handle === 0) return;
-    this.#scope.router.removeHandler(this.#handle);
-    if (!this.#settled) this.#control([this.#handle, CONTROL_CANCEL]);
+    this.#timer?.unsubscribe();
+    for (const [signal, listener] of this.#signals) signal.removeEventListener('abort', listener);
+    for (const stream of this.#streams) stream.drop(!this.settled || this.#failed);
+    super.unsubscribe();
   }
 
-  get #onAbort(): () => void {
-    return (this.#abortListener ??= () => {
-      this.#subscriber.error(this.#spec.signal?.reason);
+  protected override settle(error: Error): void {
+    this.#failed = true;
+    super.settle(error);
+  }
+
+  #endWith(signal: AbortSignal): void {
+    const listener = (): void => {
+      this.subscriber.error(signal.reason);
+    };
+    if (signal.aborted) listener();
+    else {
+      signal.addEventListener('abort', listener);
+      this.#signals.push([signal, listener]);
+    }
+  }
+
+  /** Ends the call when its time is over, or that of the call in which it is made. */
+  #limit(ms: number | undefined, outer = Infinity): void {
+    const { broker } = this.scope.router;
+    const now = broker.now();
+    this.#deadline = Math.min(now + (ms ?? Infinity), outer);
+    if (this.#deadline === Infinity) return;
+    const left = this.#deadline - now;
+    this.#timer = broker.after(left, () => {
+      this.subscriber.error(new DeadlineError(this.#spec.target.name, left));
     });
   }
 
   #send(): void {
     const { target, chain, args } = this.#spec;
-    const { router } = this.#scope;
     const failed = chain === null ? undefined : target.chains.get(chain);
     if (failed !== undefined) {
-      this.#settle(failed);
+      this.settle(failed);
       return;
     }
     try {
+      const options = this.#options();
       const ref = this.#spec.ref();
       target.prepare(ref);
-      const request: CallRequest = [chain, ref.module, ref.className, ref.name, args];
-      const { data, tail } = encodeEnvelope(request, 4, 'args');
-      this.#handle = router.allocateHandle();
-      this.respondent = target.contextId;
-      router.addHandler(this.#handle, this);
-      router.send({ dstId: this.respondent, srcId: router.id, handle: CALL_FUNCTION, replyTo: this.#handle, data, ...(tail && { tail }) });
+      const { contextId } = target;
+      const { router } = this.scope;
+      const to: Destination = { router, contextId, keep: (stream) => this.#streams.push(stream) };
+      const encoded = encodeEnvelope([chain, ref.module, ref.className, ref.name, args, ...options], 4, 'args', to);
+      if (this.#streams.length > 0) target.prepare({ module: FLOW_MODULE, className: null, name: '' });
+      this.open(contextId, CALL_FUNCTION, CALL_CONTROL, encoded);
     } catch (error) {
       // The other side never hears of this call, so that its chain fails here.
       if (chain !== null) target.chains.set(chain, error as Error);
-      this.#settle(error as Error);
+      this.settle(error as Error);
     }
   }
 
-  deliver(message: Message): void {
-    if (message.replyTo === IS_DEAD) {
-      const error = deadError(message.data);
-      // The callee is there and goes on; only one of its values could not be sent.
-      if (error.reason === 'too-large') this.#control([this.#handle, CONTROL_CANCEL]);
-      this.#settle(error);
-      return;
-    }
-    let reply: Reply;
-    try {
-      reply = decodeReply(message, this.#scope);
-    } catch (error) {
-      this.#control([this.#handle, CONTROL_CANCEL]);
-      this.#settle(error as Error);
-      return;
-    }
-    const [kind, value] = reply;
-    switch (kind) {
-      case REPLY_RESULT:
-        this.#settled = true;
-        this.#subscriber.next(value as T);
-        this.#subscriber.complete();
-        return;
-      case REPLY_NEXT:
-        this.#subscriber.next(value as T);
-        this.#acknowledge(payloadLength(message));
-        return;
-      case REPLY_COMPLETE:
-        this.#settled = true;
-        this.#subscriber.complete();
-        return;
-      default:
-        this.#settle(value as Error);
-    }
-  }
-
-  #settle(error: Error): void {
-    this.#settled = true;
-    this.#subscriber.error(error);
-  }
-
-  /** Grants what was consumed once it is half a window. */
-  #acknowledge(bytes: number): void {
-    this.#values++;
-    this.#bytes += bytes;
-    if (this.#subscriber.closed || (this.#values < WINDOW_VALUES / 2 && this.#bytes < WINDOW_BYTES / 2)) return;
-    this.#control([this.#handle, CONTROL_CREDIT, this.#values, this.#bytes]);
-    this.#values = 0;
-    this.#bytes = 0;
-  }
-
-  #control(control: CallControl): void {
-    const { router } = this.#scope;
-    const { data } = encodeValue(control);
-    router.send({ dstId: this.respondent, srcId: router.id, handle: CALL_CONTROL, replyTo: 0, data });
+  /** What is not as it is by default. */
+  #options(): RequestOptions[] {
+    const [values, bytes] = this.window;
+    const w = values === WINDOW_VALUES && bytes === WINDOW_BYTES ? {} : { w: checkedWindow(this.window) };
+    const d = this.#deadline === Infinity ? {} : { d: Math.max(0, this.#deadline - this.scope.router.broker.now()) };
+    return 'w' in w || 'd' in d ? [{ ...w, ...d }] : [];
   }
 }
 
-function decodeReply(message: Message, scope: MailboxScope): Reply {
-  const reply = decodeValue(message.data, message.tail, scope.reviver);
-  if (!Array.isArray(reply)) throw new DecodeError('a reply is not an array');
-  const [kind, value] = reply as [unknown, unknown];
-  const valid = kind === REPLY_RESULT || kind === REPLY_NEXT || kind === REPLY_COMPLETE || (kind === REPLY_ERROR && (value instanceof CallError || value instanceof ChannelError));
-  if (!valid) throw new DecodeError('a reply is of no known kind');
-  return reply as unknown as Reply;
+function checkedWindow(size: WindowSize): WindowSize {
+  try {
+    return windowOf(size);
+  } catch {
+    throw new UsageError('ERR_TENDRIL_BAD_OPTION', `a window is 1 to 65536 values and 1 to 67108864 bytes, got ${String(size[0])} and ${String(size[1])}`);
+  }
 }

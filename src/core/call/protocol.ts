@@ -1,3 +1,5 @@
+import type { WindowSize } from './remote-stream.ts';
+
 /** Which function: a module by its ID, a class for a static method, the name of the export or method. */
 export interface FunctionRef {
   readonly module: string;
@@ -6,7 +8,18 @@ export interface FunctionRef {
 }
 
 /** Payload of CALL_FUNCTION. The reply handle of the message identifies the call. */
-export type CallRequest = readonly [chain: string | null, module: string, className: string | null, name: string, args: readonly unknown[]];
+export type CallRequest = readonly [chain: string | null, module: string, className: string | null, name: string, args: readonly unknown[], options?: RequestOptions];
+
+/** What a caller wants otherwise than it is by default. */
+export interface RequestOptions {
+  /** The window of the caller. */
+  readonly w?: WindowSize;
+  /** Milliseconds that are left until the deadline. */
+  readonly d?: number;
+}
+
+/** The module with what a context needs to take streams; it goes ahead of the first one. */
+export const FLOW_MODULE = 'file:///.library/flow.cjs';
 
 /** A reply to a call: the first item tells what it is. */
 export const REPLY_RESULT = 0;

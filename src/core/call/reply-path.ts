@@ -15,11 +15,11 @@ export function callKey(srcId: number, replyTo: number): number {
 export class ReplyPath {
   /** Identifies the call in this context: reply handles are unique within the caller only. */
   readonly key: number;
-  readonly #scope: MailboxScope;
+  readonly #scope: Pick<MailboxScope, 'router'>;
   readonly #callerId: number;
   readonly #handle: number;
 
-  constructor(scope: MailboxScope, call: Message) {
+  constructor(scope: Pick<MailboxScope, 'router'>, call: Message) {
     this.#scope = scope;
     this.#callerId = call.srcId;
     this.#handle = call.replyTo;
@@ -28,7 +28,7 @@ export class ReplyPath {
 
   /** Encodes `[kind, value]`; throws an EncodeError whose path begins with `result`. */
   encode(kind: number, value: unknown): Encoded {
-    return encodeEnvelope([kind, value], 1, 'result');
+    return encodeEnvelope([kind, value], 1, 'result', { router: this.#scope.router, contextId: this.#callerId });
   }
 
   send({ data, tail }: Encoded): void {

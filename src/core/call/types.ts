@@ -1,4 +1,5 @@
 import type { InteropObservable, Observable } from 'rxjs';
+import type { RemoteStream } from './remote-stream.ts';
 
 /** What a call emits for a function that returns `R`: values of an observable or async iterable, else the result. */
 export type Emitted<R> =
@@ -9,7 +10,7 @@ export type Emitted<R> =
 export type RemoteFunction = (...args: never[]) => unknown;
 
 /** A method of a remote module: the parameters of the function, and its results as an observable. */
-export type RemoteMethod<F extends RemoteFunction> = (...args: Parameters<F>) => Observable<Emitted<ReturnType<F>>>;
+export type RemoteMethod<F extends RemoteFunction> = (...args: Parameters<F>) => RemoteStream<Emitted<ReturnType<F>>>;
 
 type RemoteStatics<C> = { readonly [K in keyof C as C[K] extends RemoteFunction ? K : never]: RemoteMember<C[K]> };
 

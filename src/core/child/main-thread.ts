@@ -23,7 +23,7 @@ import type { ErrorContent } from '../wire/call-error.ts';
 import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { CALL_FUNCTION, LOAD_MODULE, LOAD_PART, LOAD_RESOURCE, PARENTHOOD, PROFILE, SHUTDOWN } from '../wire/handles.ts';
-import { deadError, decodeValue, encodeValue } from '../wire/values.ts';
+import { deadError, decodeValue, encodeEnvelope, encodeValue } from '../wire/values.ts';
 import { MainLink } from './main-link.ts';
 import type { BrokerThreadData } from './broker-thread.ts';
 import { MainLease } from './main-lease.ts';
@@ -107,7 +107,7 @@ export class MainThread {
       },
       library: () => (library ??= childLibrary(contexts, this.#log, this.#tracker)),
       error: (code, message) => new TendrilError(code, message),
-      internals: { scope: contexts.scope, config, Stream, Context, encodeValue, decodeValue, deadError },
+      internals: { scope: contexts.scope, config, Stream, Context, encodeEnvelope, encodeValue, decodeValue, deadError },
     });
     this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#importer.resolve(ref), this.#tracker);
     for (const handle of TO_IMPORTER) this.#router.addHandler(handle, { fragments: true, policy: hasParentAuthority, deliver: (message) => { this.#toImporter(message); } });
@@ -126,6 +126,9 @@ export class MainThread {
     });
     this.#broker.faults.subscribe(({ error, where }) => {
       this.#log.record('tendril', 'error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
+    });
+    this.#router.events.subscribe((event) => {
+      if (event.type === 'message-refused' && event.reason === 'too-large') this.#log.record('tendril', 'warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
     });
     traceTo(config.trace, 'main');
     if (config.profile) this.#profiler = startProfiler();

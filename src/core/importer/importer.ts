@@ -5,7 +5,7 @@ import type { ChildConfig } from '../config.ts';
 import type { Context, ContextScope } from '../context.ts';
 import { TendrilError } from '../errors.ts';
 import { decodeValue } from '../wire/values.ts';
-import type { deadError, encodeValue } from '../wire/values.ts';
+import type { deadError, encodeEnvelope, encodeValue } from '../wire/values.ts';
 import type { Stream } from '../routing/stream.ts';
 import type { Message } from '../wire/frame.ts';
 import { LOAD_MODULE } from '../wire/handles.ts';
@@ -17,6 +17,7 @@ export interface Internals {
   readonly config: ChildConfig;
   readonly Stream: typeof Stream;
   readonly Context: typeof Context;
+  readonly encodeEnvelope: typeof encodeEnvelope;
   readonly encodeValue: typeof encodeValue;
   readonly decodeValue: typeof decodeValue;
   readonly deadError: typeof deadError;

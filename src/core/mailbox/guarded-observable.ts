@@ -38,6 +38,11 @@ export class GuardedObservable<T> extends Observable<T> {
   }
 }
 
+/** What an operator makes of `source`: of the same kind, so that it keeps its guard. */
+export function lifted<T, R>(source: Observable<T>, init: (source: Observable<T>, subscriber: Subscriber<R>) => TeardownLogic): Observable<R> {
+  return source.lift({ call: (subscriber: Subscriber<R>, from: Observable<T>) => init(from, subscriber) });
+}
+
 /** A view of `source` whose subscribers harm only themselves. */
 export function guarded<T>(source: Observable<T>, report: Report, where: string): Observable<T> {
   return new GuardedObservable<T>(report, where, (subscriber) => source.subscribe(subscriber));

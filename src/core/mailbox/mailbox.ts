@@ -5,7 +5,7 @@ import type { Router } from '../routing/router.ts';
 import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { decodeValue, deadError, encodeValue } from '../wire/values.ts';
-import type { Reviver } from '../wire/values.ts';
+import type { Reviver } from '../wire/revival.ts';
 import { GuardedObservable } from './guarded-observable.ts';
 import type { Policy } from './policy.ts';
 import { Sender } from './sender.ts';
@@ -86,7 +86,7 @@ export class Mailbox<T = unknown> extends GuardedObservable<T> implements Observ
   /** Sends a value. Throws an EncodeError when it cannot be sent. */
   next(value: T): void {
     const { router } = this.#scope;
-    const { data, tail } = encodeValue(value);
+    const { data, tail } = encodeValue(value, undefined, { router, contextId: this.#contextId });
     router.send({ dstId: this.#contextId, srcId: router.id, handle: this.number, replyTo: this.#refusals(), data, ...(tail && { tail }) });
   }
 

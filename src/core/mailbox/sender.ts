@@ -25,8 +25,9 @@ export class Sender<T = unknown> implements Observer<T>, Wired {
 
   /** Sends a value. Throws an EncodeError when it cannot be sent. */
   next(value: T): void {
-    const { data, tail } = encodeValue(value);
-    this.#router.send({ dstId: this.contextId, srcId: this.#router.id, handle: this.handle, replyTo: 0, data, ...(tail && { tail }) });
+    const router = this.#router;
+    const { data, tail } = encodeValue(value, undefined, { router, contextId: this.contextId });
+    router.send({ dstId: this.contextId, srcId: router.id, handle: this.handle, replyTo: 0, data, ...(tail && { tail }) });
   }
 
   /** Completes the mailbox's observable. */

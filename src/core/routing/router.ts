@@ -35,7 +35,7 @@ export type RouterEvent =
   | { readonly type: 'route-added'; readonly id: number; readonly via: number; readonly name: string }
   | { readonly type: 'route-removed'; readonly id: number; readonly via: number }
   | { readonly type: 'message-dropped'; readonly reason: DropReason; readonly why: string; readonly srcId: number; readonly handle: number; readonly via: number | undefined }
-  | { readonly type: 'message-refused'; readonly reason: DeadReason; readonly srcId: number; readonly handle: number; readonly via: number | undefined };
+  | { readonly type: 'message-refused'; readonly reason: DeadReason; readonly why: string; readonly srcId: number; readonly handle: number; readonly via: number | undefined };
 
 /** Who a router is. */
 export interface RouterOptions {
@@ -326,13 +326,13 @@ export class Router {
   }
 
   #refuse(message: Message, reason: DeadReason, text: string, from: Stream | undefined): void {
-    this.emit({ type: 'message-refused', reason, srcId: message.srcId, handle: message.handle, via: from?.remoteId });
+    this.emit({ type: 'message-refused', reason, why: text, srcId: message.srcId, handle: message.handle, via: from?.remoteId });
     this.#reply(message, reason, text);
   }
 
   #tooLarge(message: Message): void {
     const text = `message too large (${String(payloadLength(message))} bytes, max ${String(this.maxMessageSize)} bytes)`;
-    this.emit({ type: 'message-refused', reason: 'too-large', srcId: message.srcId, handle: message.handle, via: undefined });
+    this.emit({ type: 'message-refused', reason: 'too-large', why: text, srcId: message.srcId, handle: message.handle, via: undefined });
     // Whoever waits must wake up: the sender when it expects an answer, else the one that was to receive this.
     if (message.replyTo !== 0) this.sendDead(this.id, message.replyTo, 'too-large', text);
     else this.sendDead(message.dstId, message.handle, 'too-large', text);

@@ -1,6 +1,6 @@
 import { DecodeError } from '../errors.ts';
 import { MAX_BIGINT_BYTES, MAX_DEPTH, MAX_ITEMS } from './limits.ts';
-import { TAG_ATTACHMENT, TAG_BIGINT, TAG_BLOB, TAG_CALL_ERROR, TAG_CONTEXT, TAG_DATE, TAG_MAP, TAG_NEGATIVE_BIGINT, TAG_SECRET, TAG_SENDER, TAG_SET, TAG_TYPED_ARRAY } from './tags.ts';
+import { TAG_ATTACHMENT, TAG_BIGINT, TAG_BLOB, TAG_CALL_ERROR, TAG_CONTEXT, TAG_DATE, TAG_MAP, TAG_NEGATIVE_BIGINT, TAG_SECRET, TAG_SENDER, TAG_SET, TAG_STREAM, TAG_TYPED_ARRAY } from './tags.ts';
 
 /** What a scan found: where the CBOR item ends, whether values must be revived, the lengths of the attachments. */
 export interface Scan {
@@ -155,6 +155,7 @@ class Walk {
       case TAG_TYPED_ARRAY:
       case TAG_CONTEXT:
       case TAG_SENDER:
+      case TAG_STREAM:
         this.revive = true;
         break;
       default:

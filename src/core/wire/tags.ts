@@ -1,3 +1,5 @@
+import type { Router } from '../routing/router.ts';
+
 /**
  * The closed set of CBOR tags (docs/protocol.md). Those below 1000 are IANA's and are handled by the codec itself;
  * ours are revived by `values.ts` after decoding.
@@ -15,11 +17,26 @@ export const TAG_CALL_ERROR = 55703;
 export const TAG_TYPED_ARRAY = 55704;
 export const TAG_CONTEXT = 55705;
 export const TAG_SENDER = 55706;
+export const TAG_STREAM = 55707;
 
 /** How a class of this library puts itself on the wire: a tag and a content of plain values. */
 export const WIRE: unique symbol = Symbol.for('tendril.wire') as never;
 
+/** Where a value goes, for what is to be reached from there. */
+export interface Destination {
+  readonly router: Router;
+  readonly contextId: number;
+  /** Is told of each stream in the value. */
+  keep?(stream: Kept): void;
+}
+
+/** A stream that was sent and may be taken back. */
+export interface Kept {
+  /** Takes it back: if nobody has opened it, or in any case. */
+  drop(evenOpen: boolean): void;
+}
+
 /** A value that knows its own wire form. */
 export interface Wired {
-  [WIRE](): { readonly tag: number; readonly content: unknown };
+  [WIRE](to?: Destination): { readonly tag: number; readonly content: unknown };
 }

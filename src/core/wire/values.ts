@@ -1,27 +1,19 @@
 import { types } from 'node:util';
 import { ChannelError, DecodeError, EncodeError, isError } from '../errors.ts';
-import { Blob } from './blob.ts';
-import { CallError, errorContent } from './call-error.ts';
-import type { ErrorContent } from './call-error.ts';
+import { errorContent } from './call-error.ts';
 import { Decoder, Encoder, Tag } from './cbor.ts';
 import { HEADER_LENGTH } from './frame.ts';
-import { FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './handles.ts';
 import { ATTACHMENT_THRESHOLD, MAX_BIGINT_BYTES, MAX_CAUSES, MAX_DEPTH, MAX_ITEMS } from './limits.ts';
+import { Revival, TYPED_ARRAYS } from './revival.ts';
+import type { Reviver } from './revival.ts';
 import { scan } from './scan.ts';
-import { Secret } from './secret.ts';
-import { TAG_ATTACHMENT, TAG_BLOB, TAG_CALL_ERROR, TAG_CONTEXT, TAG_SECRET, TAG_SENDER, TAG_TYPED_ARRAY, WIRE } from './tags.ts';
-import type { Wired } from './tags.ts';
+import { TAG_ATTACHMENT, TAG_BLOB, TAG_CALL_ERROR, TAG_TYPED_ARRAY, WIRE } from './tags.ts';
+import type { Destination, Wired } from './tags.ts';
 
 /** Bytes of a value: a CBOR item, and large byte strings that follow it uncopied. */
 export interface Encoded {
   readonly data: Uint8Array;
   readonly tail?: readonly Uint8Array[];
-}
-
-/** What decoding needs of the context that it happens in. */
-export interface Reviver {
-  context(id: number, name: string): unknown;
-  sender(contextId: number, handle: number): unknown;
 }
 
 const OPTIONS = { useRecords: false, mapsAsObjects: true, variableMapSize: true, tagUint8Array: false } as const;
@@ -30,7 +22,6 @@ const encoder = new Encoder(OPTIONS);
 const decoder = new Decoder({ ...OPTIONS, copyBuffers: true });
 
 const BIGINT_LIMIT = 1n << BigInt(8 * MAX_BIGINT_BYTES);
-const TYPED_ARRAYS = [Int8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array, BigInt64Array, BigUint64Array] as const;
 const TYPED_NAMES: readonly string[] = TYPED_ARRAYS.map((type) => type.name);
 
 /**
@@ -38,21 +29,22 @@ const TYPED_NAMES: readonly string[] = TYPED_ARRAYS.map((type) => type.name);
  *
  * @param value - the value
  * @param root - how the path begins, such as `args`
+ * @param to - where it goes; without it a stream cannot be sent
  */
-export function encodeValue(value: unknown, root = 'value'): Encoded {
+export function encodeValue(value: unknown, root = 'value', to?: Destination): Encoded {
   // One preparation serves all but those that begin inside another, in a getter of the user's.
   const preparation = idle ?? new Preparation();
   idle = undefined;
   const begun = ++encodings;
   try {
     try {
-      const encoded = encodePrepared(preparation.begin(root, value), preparation, root);
+      const encoded = encodePrepared(preparation.begin(root, value, to), preparation, root);
       if (encodings === begun) return encoded;
     } catch (error) {
       if (encodings === begun) throw error;
     }
     // A getter of the user's encoded something meanwhile (it may only have logged), and the codec has but one state.
-    return encodePrepared(preparation.begin(root, value, true), preparation, root);
+    return encodePrepared(preparation.begin(root, value, to, true), preparation, root);
   } finally {
     idle = preparation;
   }
@@ -69,12 +61,12 @@ function encodePrepared(prepared: unknown, preparation: Preparation, root: strin
 }
 
 /** Encodes an array of our own around a user's value at `index`; paths of errors begin with `root` at that value. */
-export function encodeEnvelope(envelope: readonly unknown[], index: number, root: string): Encoded {
+export function encodeEnvelope(envelope: readonly unknown[], index: number, root: string, to?: Destination): Encoded {
   try {
-    return encodeValue(envelope);
+    return encodeValue(envelope, root, to);
   } catch (error) {
     // The second run finds the same trouble and names it from the user's point of view.
-    encodeValue(envelope[index], root);
+    encodeValue(envelope[index], root, to);
     throw error;
   }
 }
@@ -94,10 +86,12 @@ class Preparation {
   readonly #path: (string | number)[] = [];
   readonly #ancestors: object[] = [];
   #left = 0;
+  #to: Destination | undefined;
   #copyAll = false;
 
   /** @param copyAll - makes the codec read no property of the user's objects */
-  begin(root: string, value: unknown, copyAll = false): unknown {
+  begin(root: string, value: unknown, to: Destination | undefined, copyAll = false): unknown {
+    this.#to = to;
     this.#copyAll = copyAll;
     this.tail = undefined;
     this.#root = root;
@@ -137,7 +131,7 @@ class Preparation {
   #object(value: object): unknown {
     if (ArrayBuffer.isView(value)) return this.#bytes(value);
     if (WIRE in value) {
-      const { tag, content } = (value as Wired)[WIRE]();
+      const { tag, content } = (value as Wired)[WIRE](this.#to);
       return new Tag(this.prepare(content), tag);
     }
     if (this.#ancestors.includes(value)) throw this.#fail('it contains itself (a cycle)');
@@ -314,82 +308,6 @@ function copyOf(bytes: Uint8Array): Buffer {
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   copy.set(bytes);
   return copy;
-}
-
-class Revival {
-  readonly #attachments: readonly Uint8Array[];
-  readonly #reviver: Reviver | undefined;
-  #next = 0;
-
-  constructor(attachments: readonly Uint8Array[], reviver: Reviver | undefined) {
-    this.#attachments = attachments;
-    this.#reviver = reviver;
-  }
-
-  revive(value: unknown): unknown {
-    if (typeof value !== 'object' || value === null || value instanceof Uint8Array || value instanceof Date) return value;
-    if (value instanceof Tag) return this.#tag(value);
-    if (Array.isArray(value)) {
-      for (let index = 0; index < value.length; index++) value[index] = this.revive(value[index]);
-      return value;
-    }
-    if (value instanceof Map) {
-      const pairs = [...(value as Map<unknown, unknown>)].map(([key, item]) => [this.revive(key), this.revive(item)] as const);
-      return new Map(pairs);
-    }
-    if (value instanceof Set) return new Set([...(value as Set<unknown>)].map((item) => this.revive(item)));
-    const object = value as Record<string, unknown>;
-    for (const key of Object.keys(object)) object[key] = this.revive(object[key]);
-    return object;
-  }
-
-  #tag(tag: Tag): unknown {
-    // The content comes first: attachments are numbered in the order in which the encoder met them.
-    if (tag.tag === TAG_ATTACHMENT) return this.#attachments[this.#next++];
-    const content = this.revive(tag.value);
-    switch (tag.tag) {
-      case TAG_BLOB:
-        if (content instanceof Uint8Array) return Blob.wrap(content);
-        break;
-      case TAG_SECRET:
-        if (typeof content === 'string') return new Secret(content);
-        break;
-      case TAG_CALL_ERROR:
-        if (isErrorContent(content, MAX_CAUSES)) return new CallError(content);
-        break;
-      case TAG_TYPED_ARRAY:
-        return typedArray(content);
-      case TAG_CONTEXT: {
-        const [id, name] = Array.isArray(content) ? (content as unknown[]) : [];
-        if (this.#reviver && isUint(id, 0xffff) && typeof name === 'string') return this.#reviver.context(id, name);
-        break;
-      }
-      case TAG_SENDER: {
-        const [id, handle] = Array.isArray(content) ? (content as unknown[]) : [];
-        if (this.#reviver && isUint(id, 0xffff) && isUint(handle, 0xffffffff) && handle > 0 && (handle < FIRST_RESERVED_HANDLE || handle > LAST_RESERVED_HANDLE)) return this.#reviver.sender(id, handle);
-      }
-    }
-    throw new DecodeError(`the content of tag ${String(tag.tag)} is not valid`);
-  }
-}
-
-function isUint(value: unknown, max: number): value is number {
-  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
-}
-
-function isErrorContent(content: unknown, causes: number): content is ErrorContent {
-  if (!Array.isArray(content) || content.length !== 5) return false;
-  const [name, message, stack, code, cause] = content as unknown[];
-  const texts = typeof name === 'string' && typeof message === 'string' && typeof stack === 'string';
-  return texts && (code === null || typeof code === 'string') && (cause === null || (causes > 1 && isErrorContent(cause, causes - 1)));
-}
-
-function typedArray(content: unknown): unknown {
-  const [kind, bytes] = Array.isArray(content) ? (content as unknown[]) : [];
-  const type = typeof kind === 'number' ? TYPED_ARRAYS[kind] : undefined;
-  if (type === undefined || !(bytes instanceof Uint8Array) || bytes.length % type.BYTES_PER_ELEMENT !== 0) throw new DecodeError('the content of a typed array is not valid');
-  if (bytes.byteOffset % type.BYTES_PER_ELEMENT === 0) return new type(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length / type.BYTES_PER_ELEMENT);
-  return new type(Uint8Array.from(bytes).buffer);
 }
 
 /** The error that a dead message stands for. Its data is `code` or `code: text`. */

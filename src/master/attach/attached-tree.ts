@@ -1,6 +1,8 @@
 import { ReplaySubject } from 'rxjs';
 import type { Observable, Subscription } from 'rxjs';
 import type { Broker, Link } from '../../core/broker/broker.ts';
+import { receiveStreams } from '../../core/call/consumer.ts';
+import { invoke } from '../../core/call/invoke.ts';
 import { Context, createReviver } from '../../core/context.ts';
 import type { ContextScope } from '../../core/context.ts';
 import { guarded } from '../../core/mailbox/guarded-observable.ts';
@@ -70,13 +72,14 @@ export class AttachedTree implements AsyncDisposable {
     this.authority = welcome.authority;
     this.router = new Router(broker, { id, parentIds: [listenerId, ...parentIds], maxMessageSize });
     this.closed = guarded(this.#closed, broker.report, 'subscriber of the end of an attached tree');
-    this.#scope = {
+    this.#scope = receiveStreams<ContextScope>({
       router: this.router,
       reviver: createReviver(this.router, (other, name) => (other === id ? this.self : (this.#members.get(other)?.context ?? new Context(this.#scope, other, name)))),
       find: findFunction,
       callers: callersOf,
       open: openModule,
-    };
+      invoke,
+    });
     this.self = new Context(this.#scope, id, 'self');
     this.#stream = new Stream(broker, listenerId, maxMessageSize);
     this.responder = new ModuleResponder(this.router, modules, (other) => this.#members.get(other)?.context, () => undefined);

@@ -2,9 +2,9 @@ import { readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { ModuleFormat, ModuleLink, ModuleRecord, Profile, RequestKind, Target } from '../../core/importer/records.ts';
 import { messageOf } from '../../core/errors.ts';
-import { LIBRARY_ID, PARENT_ID, withoutQuery } from '../../importer/ids.ts';
+import { LIBRARY_ID, LIBRARY_PARTS, withoutQuery } from '../../importer/ids.ts';
 import { ModulePolicy, namesOf } from '../../importer/policy.ts';
-import { makerPart } from '../part-files.ts';
+import { libraryPart } from '../part-files.ts';
 import { checkMainScript } from './main-script.ts';
 import { packageType } from './packages.ts';
 import { render, renderDynamicImports, syntaxFault } from './render.ts';
@@ -118,7 +118,8 @@ export class ModuleGraph {
   }
 
   #read(id: string): Entry {
-    if (id === PARENT_ID) return library(id);
+    const part = LIBRARY_PARTS.get(id);
+    if (part !== undefined) return library(id, libraryPart(part));
     const data = id.startsWith('data:') ? dataOf(id) : undefined;
     const path = data ? id : pathOf(id);
     const bytes = data?.bytes ?? this.#bytes(id, path);
@@ -221,9 +222,8 @@ function asCommonJs(path: string): boolean {
   return typescriptAsCommonJs && isTypeScript(path) && !path.endsWith(".mts") && packageType(path) !== 'module';
 }
 
-/** What makes contexts in a child. */
-function library(id: string): Entry {
-  const source = makerPart();
+/** A part of the library that goes through the importer. */
+function library(id: string, source: string): Entry {
   return { id, path: id, format: 'commonjs', source, found: { requires: [], imports: [], dynamic: [], dynamicAt: [] }, requires: {}, imports: {}, modules: new Map() };
 }
 

@@ -9,7 +9,7 @@ import { IS_DEAD } from '../../core/wire/frame.ts';
 import type { Message } from '../../core/wire/frame.ts';
 import { FORWARD_MODULE, GET_MODULE, GET_RESOURCE, LOAD_RESOURCE } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
-import { PARENT_ID, withoutQuery } from '../../importer/ids.ts';
+import { LIBRARY_PARTS, withoutQuery } from '../../importer/ids.ts';
 import { ModulePolicy, namesOf } from '../../importer/policy.ts';
 import { closure } from '../../parent/modules/closure.ts';
 import { Packer } from '../../parent/modules/packs.ts';
@@ -129,7 +129,7 @@ export class ModuleResponder {
     if (ref.module.startsWith('node:')) return;
     const profile = profileOf(target.nodeVersion);
     if ((this.#clients.get(target.id) ?? this.#forwarded.get(target.id))?.has(profile, ref.module) === true) return;
-    const refusal = this.#policy.refusal(namesOf(ref.module));
+    const refusal = LIBRARY_PARTS.has(ref.module) ? undefined : this.#policy.refusal(namesOf(ref.module));
     if (refusal !== undefined) throw new TendrilError('ERR_TENDRIL_MODULE_REFUSED', `${ref.module} is not sent to ${target.name}: ${refusal}; see the option modules of Master`);
     this.#refuseFailed(this.#graph.module(ref.module, profile));
     this.#pushTo(target, ref.module);
@@ -249,7 +249,7 @@ export class ModuleResponder {
   #targetFor(client: Client, [profile, kind, from, specifier]: ModuleRequest): Target {
     if (kind === 'id') {
       // A part of the library, which every context may have.
-      if (specifier === PARENT_ID) return specifier;
+      if (LIBRARY_PARTS.has(specifier)) return specifier;
       if (client.has(profile, specifier) || client.mayAsk(specifier)) return specifier;
       // By its one true name only: what a child makes up must not fill the tables of the graph.
       return this.#visible(client, specifier) && isCanonical(specifier) ? this.#instance(client, this.#graph.resolveFor(kind, from, specifier)) : null;

@@ -156,7 +156,7 @@ export class Relay {
   }
 
   #refuse({ srcId, dstId, handle, replyTo }: Message, reason: DeadReason, text: string): void {
-    this.#router.emit({ type: 'message-refused', reason, srcId, handle, via: this.#client.remoteId });
+    this.#router.emit({ type: 'message-refused', reason, why: text, srcId, handle, via: this.#client.remoteId });
     if (replyTo === 0 || replyTo === IS_DEAD) return;
     this.#give({ dstId: srcId, srcId: dstId, handle: replyTo, replyTo: IS_DEAD, data: Buffer.from(`${reason}: ${text}`) });
   }

@@ -1,3 +1,4 @@
+import type { Rate } from '../../core/config.ts';
 import { RateLimit } from '../../core/log/rate-limit.ts';
 import type { DropReason, Gate, StreamStats } from '../../core/routing/gate.ts';
 import type { Router, RouterEvent } from '../../core/routing/router.ts';
@@ -7,7 +8,6 @@ import type { Message } from '../../core/wire/frame.ts';
 import { FORWARD_LOG } from '../../core/wire/handles.ts';
 import { TokenBucket } from '../token-bucket.ts';
 import type { EdgePolicy } from './edge-policy.ts';
-import type { Rate } from '../token-bucket.ts';
 
 /** How an offence of a peer is told again: once for all that it does within so many milliseconds. */
 const BURST_MS = 10_000;
@@ -121,7 +121,7 @@ export class Traffic implements Gate {
       this.#router.broker.report(error, 'policy of messages between children');
     }
     const why = `routing mode prevents forward of message from context ${String(srcId)} to context ${String(dstId)} via context ${String(this.#router.id)}`;
-    this.#router.emit({ type: 'message-refused', reason: 'refused-by-routing', srcId, handle, via: from });
+    this.#router.emit({ type: 'message-refused', reason: 'refused-by-routing', why, srcId, handle, via: from });
     this.#tell(this.#of(from), 'refused-by-routing', why);
     if (replyTo !== 0 && replyTo !== IS_DEAD && (part & MORE) === 0) this.#router.sendDead(srcId, replyTo, 'refused-by-routing', why);
     return false;

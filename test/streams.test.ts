@@ -1,0 +1,202 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
+import { describe, expect, it } from '@jest/globals';
+import { NEVER, Observable, Subject, firstValueFrom, interval, lastValueFrom, of, range, take, toArray } from 'rxjs';
+import { RemoteStream, stream } from 'tendril';
+import type { Delivery } from 'tendril';
+import * as tasks from './fixtures/tasks.ts';
+import { failure, first, watchForLeaks, withChild } from './support/tree.ts';
+
+async function* upTo(count: number, log: (value: number) => void = () => undefined): AsyncGenerator<number, undefined> {
+  for (let value = 0; value < count; value++) {
+    log(value);
+    yield await Promise.resolve(value);
+  }
+  return undefined;
+}
+
+describe('streams', () => {
+  watchForLeaks();
+
+  it(
+    'for await asks for the next value when the one before is dealt with, and leaving ends the stream over there',
+    withChild(async (kid) => {
+      const got: number[] = [];
+      for await (const value of kid.call(tasks.generated, 1000)) got.push(value);
+      expect(got).toEqual(Array.from({ length: 1000 }, (_, value) => value));
+      for await (const value of kid.with({ window: { values: 2 } }).call(tasks.endless)) if (value > 5) break;
+      // Six, the one that is left at, and a window behind it.
+      expect(await first(kid.call(tasks.pulledSoFar))).toBeLessThanOrEqual(10);
+      const failing = kid.call(tasks.failingStream)[Symbol.asyncIterator]();
+      for (let value = 0; value < 1000; value++) expect(await failing.next()).toEqual({ done: false, value });
+      await expect(failing.next()).rejects.toThrow('after a thousand');
+      expect(await failing.next()).toEqual({ done: true, value: undefined });
+    }),
+  );
+
+  it(
+    'return() ends a stream that waits for a value',
+    withChild(async (kid) => {
+      const values = kid.call(tasks.never)[Symbol.asyncIterator]();
+      expect(await values.next()).toEqual({ done: false, value: 1 });
+      const waiting = values.next();
+      expect(await values.return?.()).toEqual({ done: true, value: undefined });
+      expect(await waiting).toEqual({ done: true, value: undefined });
+      expect(await first(kid.call(tasks.cancellations))).toMatchObject({ unsubscribed: 1 });
+    }),
+  );
+
+  it(
+    'deliveries give the credit back when they are done, and no sooner',
+    withChild(async (kid) => {
+      const open: Delivery<number>[] = [];
+      const subscription = kid.with({ window: { values: 8 } }).call(tasks.endless).deliveries().subscribe((delivery) => open.push(delivery));
+      await first(kid.call(tasks.pulledSoFar));
+      while (open.length < 8) await first(kid.call(tasks.pulledSoFar));
+      expect(await first(kid.call(tasks.pulledSoFar))).toBe(8);
+      // Twice is once.
+      open[0]?.done();
+      open[0]?.done();
+      while (open.length < 9) await first(kid.call(tasks.pulledSoFar));
+      expect(await first(kid.call(tasks.pulledSoFar))).toBe(9);
+      subscription.unsubscribe();
+    }),
+  );
+
+  it(
+    'passes a generator, a Readable and an observable as arguments',
+    withChild(async (kid) => {
+      expect(await first(kid.call(tasks.total, stream(upTo(2000))))).toBe(1_999_000);
+      expect(await first(kid.call(tasks.total, stream<number>(Readable.from([1, 2, 3]))))).toBe(6);
+      expect(await first(kid.call(tasks.total, stream(range(0, 2000))))).toBe(1_999_000);
+      expect(await first(kid.call(tasks.total, stream(of())))).toBe(0);
+    }),
+  );
+
+  it(
+    'pauses a generator that is an argument while its consumer has enough',
+    withChild(async (kid) => {
+      const pulled: number[] = [];
+      expect(await first(kid.call(tasks.firstOf, stream(upTo(100_000, (value) => pulled.push(value)))))).toBe(0);
+      expect(pulled.length).toBeLessThanOrEqual(2 * 256);
+    }),
+  );
+
+  it(
+    'relays through a function without letting the producer run ahead',
+    withChild(async (kid) => {
+      const pulled: number[] = [];
+      const relayed = kid.with({ window: { values: 4 } }).call(tasks.passOn, stream(upTo(100_000, (value) => pulled.push(value))));
+      expect(relayed).toBeInstanceOf(RemoteStream);
+      expect(await lastValueFrom(relayed.pipe(take(3), toArray()))).toEqual([0, 1, 2]);
+      await first(kid.call(tasks.nothing));
+      expect(pulled.length).toBeLessThanOrEqual(3 * 256);
+      expect(await lastValueFrom(kid.call(tasks.passOn, stream(upTo(3000))).pipe(toArray()))).toHaveLength(3000);
+    }),
+  );
+
+  it(
+    'an error of the source reaches the consumer, also of a Readable that fails before it is read',
+    withChild(async (kid) => {
+      expect(await failure(kid.call(tasks.total, stream(new Observable<number>((subscriber) => { subscriber.error(new RangeError('no more')); }))))).toMatchObject({ message: 'no more', remoteName: 'RangeError' });
+      const broken = new Readable({ objectMode: true, read: () => undefined });
+      const values = stream<number>(broken);
+      broken.destroy(new Error('disk on fire'));
+      await new Promise((resolve) => { setImmediate(resolve); });
+      expect(await failure(kid.call(tasks.total, values))).toMatchObject({ message: 'disk on fire' });
+    }),
+  );
+
+  it(
+    'sends streams in results and in messages',
+    withChild(async (kid) => {
+      const { title, lines } = await first(kid.call(tasks.report, 3));
+      expect(title).toBe('report');
+      expect(await lastValueFrom(lines.pipe(toArray()))).toEqual(['line 0', 'line 1', 'line 2']);
+      const sums = firstValueFrom(kid.call(tasks.listenForStreams, 4000).pipe(take(5), toArray()));
+      await first(kid.call(tasks.nothing));
+      const mailbox = kid.handle<RemoteStream<number>>(4000);
+      mailbox.next(stream(upTo(3)));
+      mailbox.next(stream(of(3, 4)));
+      expect((await sums).sort()).toEqual([0, 1, 2, 3, 4]);
+    }),
+  );
+
+  it(
+    'goes to functions of Node itself, and past the policy of modules',
+    withChild(
+      async (kid) => {
+        const path = join(await mkdtemp(join(tmpdir(), 'tendril-streams-')), 'lines');
+        const lines = async function* (): AsyncGenerator<string> { for (const line of ['one\n', 'two\n']) yield await Promise.resolve(line); };
+        await first(kid.call(writeFile, path, stream(lines())));
+        expect(await readFile(path, 'utf8')).toBe('one\ntwo\n');
+        await rm(dirname(path), { recursive: true });
+      },
+      { modules: { allow: [] } },
+    ),
+  );
+
+  it(
+    'can be consumed once, and sent once',
+    withChild(async (kid) => {
+      expect(await first(kid.call(tasks.refusesTwice, stream(NEVER)))).toBe('ERR_TENDRIL_STREAM_USED');
+      const values = stream(upTo(3));
+      expect(await first(kid.call(tasks.total, values))).toBe(3);
+      expect(await failure(kid.call(tasks.total, values))).toMatchObject({ code: 'ERR_TENDRIL_STREAM_USED' });
+    }),
+  );
+
+  it(
+    'takes back what nobody has opened, and stops what a cancelled or failed call has',
+    withChild(async (kid, { master }) => {
+      await first(kid.connected);
+      await first(kid.call(tasks.nothing));
+      const before = master.router.handleCount;
+      const readable = new Readable({ objectMode: true, read: () => undefined });
+      expect(await first(kid.call(tasks.ignores, stream<number>(readable)))).toBe('object');
+      expect([readable.destroyed, master.router.handleCount]).toEqual([true, before]);
+      const source = new Subject<number>();
+      const got = firstValueFrom(kid.call(tasks.openAndWait, stream(source)));
+      while (!source.observed) await first(kid.call(tasks.nothing));
+      source.next(7);
+      expect(await got).toBe(7);
+      expect([source.observed, master.router.handleCount]).toEqual([false, before]);
+      // Not sent at all: it is encoded, and then something else cannot be.
+      const unsent = new Readable({ objectMode: true, read: () => undefined });
+      expect(await failure(kid.call(tasks.identity, [stream(unsent), () => 1]))).toMatchObject({ code: 'ERR_TENDRIL_ENCODE', path: 'args[0][1]' });
+      expect([unsent.destroyed, master.router.handleCount]).toEqual([true, before]);
+      // One that was taken back unopened can be sent again.
+      const again = stream(upTo(4));
+      await first(kid.call(tasks.ignores, again));
+    }),
+  );
+
+  it(
+    'ends with the context that it was sent to, and with the one that it comes from',
+    withChild(async (kid, { master }) => {
+      await first(kid.connected);
+      const source = new Subject<number>();
+      const ended = failure(kid.call(tasks.openAndWait, stream(source)));
+      while (!source.observed) await first(kid.call(tasks.nothing));
+      const { lines, never } = await first(kid.call(tasks.report, 2));
+      const broken = failure(never);
+      await kid.shutdown();
+      await ended;
+      expect(await broken).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL' });
+      expect(await failure(lines)).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL' });
+      expect(source.observed).toBe(false);
+      expect([...master.router.streams]).toEqual([]);
+    }),
+  );
+
+  it(
+    'is its source where it was made',
+    async () => {
+      expect(await tasks.total(stream(upTo(4)))).toBe(6);
+      expect(await lastValueFrom(stream(interval(1).pipe(take(3))).pipe(toArray()))).toEqual([0, 1, 2]);
+      expect(await tasks.firstOf(stream(upTo(4)))).toBe(0);
+    },
+  );
+});
