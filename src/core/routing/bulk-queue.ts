@@ -43,8 +43,12 @@ export class BulkQueue {
   readonly #flows: Flow[] = [];
   /** To be told once what was taken is written. */
   readonly #told: (() => void)[] = [];
-  /** Bytes that wait. */
+  /** Bytes of payload that wait. */
   bytes = 0;
+
+  get empty(): boolean {
+    return this.#flows.length === 0;
+  }
 
   /** Queues a message that is large, or may not overtake what waits; false, and nothing happens, when it can go at once. */
   add(message: Message): boolean {

@@ -125,7 +125,7 @@ export class Stream {
       return;
     }
     this.#link.note?.(message);
-    if (this.#bulk.bytes > 0 || payloadLength(message) > SMALL) {
+    if (!this.#bulk.empty || payloadLength(message) > SMALL) {
       const { srcId, handle, buffer, data } = message;
       // Whoever hears of an end has had all that came before it.
       if (buffer === undefined && handle === DETACHING) this.settle();
@@ -177,7 +177,7 @@ export class Stream {
     const link = this.#link;
     if (this.#ended || link === undefined) return;
     let given = 0;
-    while (this.#bulk.bytes > 0 && (!link.paced || this.#given + given < GIVEN_BYTES)) {
+    while (!this.#bulk.empty && (!link.paced || this.#given + given < GIVEN_BYTES)) {
       const piece = this.#bulk.next();
       if (piece === undefined) break;
       given += HEADER_LENGTH + payloadLength(piece);
@@ -198,7 +198,7 @@ export class Stream {
 
   /** Gives the link more in the next turn: what has arrived is looked at before. */
   #pump(): void {
-    if (this.#pumping || this.#bulk.bytes === 0) return;
+    if (this.#pumping || this.#bulk.empty) return;
     this.#pumping = true;
     this.#broker.after(0, () => {
       this.#pumping = false;

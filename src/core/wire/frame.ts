@@ -187,8 +187,9 @@ export class FrameDecoder {
 
   /** Bytes of an incomplete frame; they are forgotten here. For handing a stream over to another thread. */
   takeRemainder(): Buffer {
-    const rest = Buffer.from(this.#partial.subarray(0, this.pending));
-    if (this.#rest !== undefined) writeHeader(rest, 0, this.#rest, this.#left);
+    const rest = Buffer.alloc(this.pending);
+    if (this.#rest === undefined) this.#partial.copy(rest);
+    else writeHeader(rest, 0, this.#rest, this.#left);
     this.#rest = undefined;
     this.#have = 0;
     return rest;
