@@ -2,8 +2,7 @@ import { AsyncSubject, ReplaySubject, Subscription, filter, firstValueFrom, take
 import type { Observable } from 'rxjs';
 import type { CallTarget } from '../core/call/invoke.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
-import type { Context } from '../core/context.ts';
-import type { CallOptions, Callable, ContextScope } from '../core/context.ts';
+import type { Context, ContextScope } from '../core/context.ts';
 import { ChannelError, ShutdownError, TendrilError } from '../core/errors.ts';
 import { guarded } from '../core/mailbox/guarded-observable.ts';
 import type { Mailbox, MailboxOptions } from '../core/mailbox/mailbox.ts';
