@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { Observable } from 'rxjs';
+import { NEVER, Observable } from 'rxjs';
 import type { VirtualBroker } from '../src/core/broker/virtual-broker.ts';
 import { CallTracker } from '../src/core/call/current-call.ts';
 import { Dispatcher } from '../src/core/call/dispatch.ts';
@@ -99,7 +99,10 @@ function consume(values: Observable<readonly [number, Uint8Array]>, mode: Mode, 
   const ends = { error: (error: unknown) => { got.end = error; }, complete: () => { got.end = 'complete'; } };
   if (mode === 'subscribe') {
     const subscription = remote.subscribe({ next: (value) => { take(value); got.done++; }, ...ends });
-    return () => { subscription.unsubscribe(); };
+    return () => {
+      got.end ??= 'left';
+      subscription.unsubscribe();
+    };
   }
   if (mode === 'deliveries') {
     const subscription = remote.deliveries().subscribe({
@@ -113,7 +116,10 @@ function consume(values: Observable<readonly [number, Uint8Array]>, mode: Mode, 
       },
       ...ends,
     });
-    return () => { subscription.unsubscribe(); };
+    return () => {
+      got.end ??= 'left';
+      subscription.unsubscribe();
+    };
   }
   if (mode === 'holding') {
     const held: Delivery<readonly [number, Uint8Array]>[] = [];
@@ -132,7 +138,10 @@ function consume(values: Observable<readonly [number, Uint8Array]>, mode: Mode, 
       error: (error: unknown) => { release(0); ends.error(error); },
       complete: () => { release(0); ends.complete(); },
     });
-    return () => { subscription.unsubscribe(); };
+    return () => {
+      got.end ??= 'left';
+      subscription.unsubscribe();
+    };
   }
   const iterator = remote[Symbol.asyncIterator]();
   const pull = (): void => {
@@ -183,7 +192,6 @@ describe('streams over virtual links', () => {
         const [upper, lower] = [tree.node(0), tree.node(depth)];
         const source = new TimedSource(broker, seed, count, fails);
         const got: Got = { values: [], done: 0, end: undefined };
-        /** What ends the call, and what its consumer does. */
         const leaves: (() => void)[] = [];
         let sent = 0;
         const result = direction === 'result';
@@ -201,15 +209,15 @@ describe('streams over virtual links', () => {
             sent++;
           };
         }
-        // Lives as long as the call that consumes an argument.
         const upon = (argument: unknown): unknown => {
           if (result) return source;
           const leave = consume((argument as RemoteStream<readonly [number, Uint8Array]>).windowed({ values, bytes }), mode, broker, random, got, values);
           leaves.push(leave);
-          return new Observable(() => leave);
+          return NEVER;
         };
         const dispatcher = new Dispatcher(lower.scope, () => upon, new CallTracker());
         const handles = tree.nodes.map(({ router }) => router.handleCount);
+        /** What ends the call first, and then what ends its consumer. */
         if (result) leaves.push(consume(invoke<readonly [number, Uint8Array]>(upper.scope, specOf(depth, [], { window: { values, bytes } })), mode, broker, random, got, values));
         else {
           const call = invoke(upper.scope, specOf(depth, [stream(source)])).subscribe({ error: () => undefined });
@@ -232,7 +240,11 @@ describe('streams over virtual links', () => {
           if (fails) expect(got.end).toMatchObject({ message: 'the source fails' });
           else expect(got.end).toBe('complete');
         }
-        for (const leave of leaves) leave();
+        leaves[0]?.();
+        await settle(broker, () => source.pulled + Number(source.ended));
+        // The consumer of an argument hears of the end of its call.
+        if (lower.alive) expect(got.end ?? 'nothing').not.toBe('nothing');
+        leaves[1]?.();
         await settle(broker, () => source.pulled + Number(source.ended));
         // Ended or left, nothing is there any more: no source that goes on, no handle, no timer.
         if (source.pulled > 0 && upper.alive && (lower.alive || !result)) expect(source.ended).toBe(true);
