@@ -63,7 +63,7 @@ export class RemoteContext extends Context {
    * Writes a file or a directory of this process to the context. Cold: each subscription is one transfer, and unsubscribing
    * gives it up. Emits how far it is; the last emission has `done`, and comes when everything has its name.
    *
-   * A file is written under another name in the same directory, checked by its SHA-256, and renamed: whoever looks sees the
+   * A file is written under another name in the same directory, checked by its checksum, and renamed: whoever looks sees the
    * old one or the new one. What fails, or is given up, leaves nothing. Where the context connects again by itself
    * (`reconnect`), a transfer goes on where it was.
    *

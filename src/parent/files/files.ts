@@ -4,6 +4,8 @@ import type { RemoteStream } from '../../core/call/remote-stream.ts';
 import type { Report } from '../../core/mailbox/guarded-observable.ts';
 import { guarded } from '../../core/mailbox/guarded-observable.ts';
 import { stream } from '../../flow/stream.ts';
+import { fault } from '../../remote/fault.ts';
+import { Checksum } from '../../remote/files/checksum.ts';
 import { checkItem } from '../../remote/files/check.ts';
 import { fileFault } from '../../remote/files/file-fault.ts';
 import type { FileHead } from '../../remote/files/protocol.ts';
@@ -45,17 +47,21 @@ export function pull(peer: Peer, report: Report, remote: string, local: string, 
 export function read(peer: Peer, report: Report, remote: string): RemoteStream<Uint8Array> {
   checkTransfer('read', remote, {});
   const spec = writeSpec(remote, {}, { mode: PLAIN_MODE }, false);
-  return expand(peer.remote.sendFile(remote, true, null), report, 'subscriber of the bytes of a file', () => {
+  return expand(peer.remote.sendFile(remote, true, spec.checksum, null), report, 'subscriber of the bytes of a file', () => {
     let head: FileHead | undefined;
     let received = 0;
+    const checksum = new Checksum(spec.checksum);
     return {
       each: (given) => {
         const item = checkItem(given, spec, head, received);
         if (item instanceof Uint8Array) {
           received += item.length;
+          checksum.update(item);
           return [item];
         }
-        if (!('sha256' in item)) head = item;
+        if ('checksum' in item) {
+          if (item.checksum !== checksum.digest) throw fault('ERR_TENDRIL_FILE_CHECKSUM', `${remote}: what has arrived is not what was sent`);
+        } else head = item;
         return [];
       },
       end: () => [],
@@ -69,7 +75,7 @@ export function write(peer: Peer, report: Report, remote: string, source: ByteSo
   const { mode = PLAIN_MODE, owner } = options;
   const { uid, gid } = typeof owner === 'object' ? owner : {};
   const spec = writeSpec(remote, options, { mode, ...(uid !== undefined && { uid }), ...(gid !== undefined && { gid }) }, false);
-  const transfer = defer(() => new Tally(1, undefined).count(mended(peer.remote.receiveFile(spec, stream(fileItems(source))), peer.name), true));
+  const transfer = defer(() => new Tally(1, undefined).count(mended(peer.remote.receiveFile(spec, stream(fileItems(source, spec.checksum))), peer.name), true));
   return guarded(transfer, report, 'subscriber of a write');
 }
 

@@ -20,8 +20,8 @@ const MAX_FRUITLESS = 5;
 
 /** How a file is written whose path is `path`. */
 export function writeSpec(path: string, options: TransferOptions, attributes: WriteSpec['attributes'], resumable: boolean): WriteSpec {
-  const { overwrite = true, sync = false, parents = false, maxBytes = Infinity } = options;
-  return { path, id: randomBytes(9).toString('hex'), attributes, overwrite, sync, parents, maxBytes, resumable };
+  const { overwrite = true, sync = false, parents = false, checksum = 'crc32', maxBytes = Infinity } = options;
+  return { path, id: randomBytes(9).toString('hex'), attributes, overwrite, sync, parents, checksum, maxBytes, resumable };
 }
 
 /** Whether the connection was lost, rather than that something failed. */
