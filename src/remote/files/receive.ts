@@ -82,6 +82,8 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
       if (this.#isOver()) this.#subscription.unsubscribe();
     } catch (error) {
       await this.#fail(error);
+      // Whoever sends hears that nobody takes it.
+      if (this.#subscription === undefined) this.#open({ bytes: 0, checksum: '' }).deliveries().subscribe({ error: () => undefined }).unsubscribe();
     }
   }
 
