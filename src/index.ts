@@ -51,7 +51,10 @@ export type { ConnectPhase, ConnectReason } from './parent/connection/connect-er
 export type { ExitStatus } from './parent/connection/transport.ts';
 export { Context } from './core/context.ts';
 export type { Callable, CallOptions } from './core/context.ts';
-export type { Emitted, RemoteFunction, RemoteMethod, RemoteModule } from './core/call/types.ts';
+export type { Deduplication, Emitted, MethodOptions, RemoteFunction, RemoteMethod, RemoteModule, ServiceCaller, ServiceClass, ServiceClient, ServicePolicy } from './core/call/types.ts';
+export { allowAny, allowChildren, allowParents, allowSiblings } from './importer/service-policies.ts';
+export type { ServeOptions } from './master/services.ts';
+export type { Serving } from './service/pool.ts';
 export { RemoteStream } from './core/call/remote-stream.ts';
 export type { Delivery, Window } from './core/call/remote-stream.ts';
 export { eachBatch } from './flow/each-batch.ts';

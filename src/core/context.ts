@@ -2,7 +2,7 @@ import type { CurrentCall } from './call/current-call.ts';
 import type { CallTarget, invoke } from './call/invoke.ts';
 import type { FunctionRef } from './call/protocol.ts';
 import type { RemoteStream, Window } from './call/remote-stream.ts';
-import type { Emitted, RemoteFunction, RemoteModule } from './call/types.ts';
+import type { Emitted, RemoteFunction, RemoteModule, ServiceClass, ServiceClient } from './call/types.ts';
 import { UsageError } from './errors.ts';
 import { Mailbox } from './mailbox/mailbox.ts';
 import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
@@ -20,6 +20,9 @@ export type FunctionFinder = (fn: RemoteFunction, callers?: readonly string[]) =
 
 /** Makes what `module()` gives: `call` is how its methods call a function. */
 export type ModuleOpener = (module: URL | string, call: (ref: FunctionRef, args: readonly unknown[]) => RemoteStream<unknown>) => unknown;
+
+/** Makes what `service()` gives: `call` is how its methods call. */
+export type ServiceOpener = (service: ServiceClass | string, call: (ref: FunctionRef, args: readonly unknown[]) => RemoteStream<unknown>, context: Context) => unknown;
 
 /** Options of calls. */
 export interface CallOptions {
@@ -67,6 +70,18 @@ export interface Callable {
    * @param module - the URL or absolute path of a file, or a builtin module such as `node:os`
    */
   module<T extends object>(module: URL | string): RemoteModule<T>;
+
+  /**
+   * A service in the context: each method that its class declares makes a call (docs/services.md). The first call by a
+   * context above starts the service there; others can call it once it runs, as far as the policies of its methods admit.
+   *
+   * Errors beside those of `call()`: a CallError with the code ERR_TENDRIL_NO_SERVICE, ERR_TENDRIL_NO_METHOD,
+   * ERR_TENDRIL_SERVICE_NOT_ACTIVE, ERR_TENDRIL_SERVICE_REFUSED, ERR_TENDRIL_SERVICE_ARGUMENTS or
+   * ERR_TENDRIL_SERVICE_BUSY; a ChannelError `invalid-handle` where no service runs at all.
+   *
+   * @param service - the class, which a module exports; or the name that the service is served under
+   */
+  service<S extends ServiceClass>(service: S | string): ServiceClient<S>;
 }
 
 /** What all contexts of one process share. */
@@ -75,6 +90,7 @@ export interface ContextScope extends MailboxScope {
   /** Notes where `call()` is called, for `find`, which runs later. */
   readonly callers?: (fn: RemoteFunction) => readonly string[];
   readonly open: ModuleOpener;
+  readonly service: ServiceOpener;
   readonly invoke: typeof invoke;
   /** The call that the running code belongs to, in a child. */
   readonly current?: () => CurrentCall | undefined;
@@ -122,14 +138,20 @@ export class Context implements Callable, Wired {
   }
 
   module<T extends object>(module: URL | string): RemoteModule<T> {
-    return this.#module(module, {});
+    return this.with({}).module(module);
+  }
+
+  service<S extends ServiceClass>(service: S | string): ServiceClient<S> {
+    return this.with({}).service(service);
   }
 
   /** Calls with options. */
   with(options: CallOptions): Callable {
+    const call = (ref: FunctionRef, args: readonly unknown[]): RemoteStream<unknown> => this.#invoke(() => ref, args, options);
     return {
       call: (fn, ...args) => this.#call(fn, args, options),
-      module: (module) => this.#module(module, options),
+      module: (module) => this.#scope.open(module, call) as never,
+      service: (service) => this.#scope.service(service, call, this) as never,
     };
   }
 
@@ -177,10 +199,6 @@ export class Context implements Callable, Wired {
   #call<T>(fn: RemoteFunction, args: readonly unknown[], options: CallOptions): RemoteStream<T> {
     const callers = this.#scope.callers?.(fn);
     return this.#invoke(() => this.#scope.find(fn, callers), args, options);
-  }
-
-  #module<T>(module: URL | string, options: CallOptions): RemoteModule<T> {
-    return this.#scope.open(module, (ref, args) => this.#invoke(() => ref, args, options)) as RemoteModule<T>;
   }
 
   #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, ...options }: CallOptions): RemoteStream<T> {

@@ -80,6 +80,7 @@ export class Children {
   #listeners = 0;
   #maker: Maker | undefined;
   #onContext: ((news: unknown) => void) | undefined;
+  readonly #below = new Set<number>();
   #flow: Functions | undefined;
 
   constructor(store: Store, loaded: () => LoadedModule[]) {
@@ -100,6 +101,11 @@ export class Children {
     Object.defineProperty(router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
     for (const name of FLOW) library[name] = (...args: unknown[]) => this.#streams()[name]?.(...args);
     library['detach'] = () => this.#detach(internals.config.id);
+  }
+
+  /** Whether a context is known to be below this one. */
+  isBelow(contextId: number): boolean {
+    return this.#below.has(contextId);
   }
 
   /** Takes what came on PARENTHOOD. */

@@ -14,17 +14,39 @@ export const PARENT_ID = 'file:///.library/parent.cjs';
 /** What makes streams in a child, and the operators for them: FLOW_MODULE of src/core/call/protocol.ts. */
 export const FLOW_ID = 'file:///.library/flow.cjs';
 
+/** What runs services in a child, and calls them. */
+export const SERVICE_ID = 'file:///.library/service.cjs';
+
 /** What runs commands and moves files in a child. */
 export const REMOTE_ID = 'file:///.library/remote.cjs';
 
 /** Parts of the library, which every context may have; the names of their files. */
-export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js'], [REMOTE_ID, 'part-remote.js']]);
+export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js'], [SERVICE_ID, 'part-service.js'], [REMOTE_ID, 'part-remote.js']]);
 
 /** The part of a URL before its query and fragment: instances of a module share a file. */
 export function withoutQuery(url: string): string {
   if (url.startsWith('data:')) return url;
   const at = url.search(/[?#]/);
   return at < 0 ? url : url.slice(0, at);
+}
+
+/** How calls name a service: this and the ID of its module, or nothing for one that has a name of its own. */
+const SERVICE = 'service:';
+
+/** The module of a service, from how calls name it; undefined for what is no service. */
+export function serviceModule(module: string): string | undefined {
+  return module.startsWith(SERVICE) ? module.slice(SERVICE.length) : undefined;
+}
+
+/** How calls name the service that a module exports. */
+export function serviceName(module: string): string {
+  return SERVICE + module;
+}
+
+/** The modules that a call needs where it runs. */
+export function modulesOf(module: string): string[] {
+  const service = serviceModule(module);
+  return service === undefined ? [module] : [SERVICE_ID, service].filter((id) => id !== '');
 }
 
 /** The URL of a module in a child. IDs that are no files (`data:`) are the same everywhere. */

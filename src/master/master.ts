@@ -47,6 +47,9 @@ import { forward, forwardDetach } from '../parent/via/connector.ts';
 import { Parenthood } from '../parent/via/parenthood.ts';
 import { ATTACH_PARTS, PartLedger } from '../parent/via/part-ledger.ts';
 import { LogSink } from './log-sink.ts';
+import { Services } from './services.ts';
+import type { ServeOptions } from './services.ts';
+import type { Serving } from '../service/pool.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import { callersOf, findFunction } from './modules/function-finder.ts';
 import { policyConfig } from './modules/options.ts';
@@ -131,6 +134,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
   /** A hostile context must not fill the log. */
   readonly #dropLog = new RateLimit(20, 10_000);
   readonly #listeners: Listener[] = [];
+  readonly #services = new Services(() => this.#scope);
   #stopping: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
@@ -160,6 +164,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       find: findFunction,
       callers: callersOf,
       open: openModule,
+      service: this.#services.open,
       invoke,
     });
     this.self = new Context(this.#scope, 0, 'self');
@@ -237,6 +242,17 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
     this.#listeners.push(listener);
     if (this.#isStopping()) await listener.close();
     return listener;
+  }
+
+  /**
+   * Serves contexts of this tree (docs/services.md): they call `parent.service(Class)`, or by the name, what the policies of
+   * its methods admit. State is that of the instance.
+   *
+   * @param service - an instance of a class with a static member `methods`, or such a class
+   */
+  serve(service: object, options?: ServeOptions): Serving {
+    if (this.#stopping) throw new ShutdownError('this master');
+    return this.#services.serve(service, options);
   }
 
   /** Ends all contexts in order, then this master. Resolves when nothing is left; never rejects. */

@@ -11,8 +11,8 @@ import type { FunctionRef } from './protocol.ts';
 import type { WindowSize } from './remote-stream.ts';
 import type { ReplyPath } from './reply-path.ts';
 
-/** Finds the function of a call; may have to wait for its module. Throws when there is no such function. */
-export type ResolveFunction = (ref: FunctionRef) => ((...args: unknown[]) => unknown) | PromiseLike<(...args: unknown[]) => unknown>;
+/** Finds the function of a call; may have to wait for its module. Throws when there is no such function. `bytes` is the length of the message. */
+export type ResolveFunction = (ref: FunctionRef, execution: Execution, bytes: number) => ((...args: unknown[]) => unknown) | PromiseLike<(...args: unknown[]) => unknown>;
 
 /** Who started an execution. */
 export interface ExecutionOwner {
@@ -69,7 +69,7 @@ export class Execution implements CurrentCall {
   run(tracker: Pick<CallTracker, 'run'>, resolve: () => ReturnType<ResolveFunction>, args: readonly unknown[]): void {
     this.#tracker = tracker;
     const apply = (fn: (...args: unknown[]) => unknown): void => {
-      if (!this.ended) this.#take(tracker.run(this, () => fn(...args)));
+      if (!this.ended) this.#take(this.#within(() => fn(...args)));
     };
     this.#attempt(() => {
       const fn = resolve();
@@ -104,8 +104,7 @@ export class Execution implements CurrentCall {
       this.reject(errorContent(new TendrilError('ERR_TENDRIL_CREDIT', 'the consumer has acknowledged more than it was sent')));
       return;
     }
-    // A generator that goes on is still in the call that it began in.
-    if (window.open) this.#tracker?.run(this, () => { this.#source?.resume?.(); });
+    if (window.open) this.#source?.resume?.();
     if (this.#closing !== undefined) this.#close(this.#closing);
   }
 
@@ -125,6 +124,11 @@ export class Execution implements CurrentCall {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Runs code of the user's, which can ask for its call. */
+  #within<R>(work: () => R): R {
+    return this.#tracker ? this.#tracker.run(this, work) : work();
   }
 
   /** What a function returned becomes replies. */
@@ -147,7 +151,7 @@ export class Execution implements CurrentCall {
       );
       // What can be paused is, also where it is an observable too.
     } else if (Symbol.asyncIterator in value) this.#iterate(value as PausableSource);
-    else if (isObservable(value)) this.#observe(value);
+    else if (isObservable(value)) this.#within(() => { this.#observe(value); });
     else this.#result(value);
   }
 
@@ -210,7 +214,7 @@ export class Execution implements CurrentCall {
     const pull = (): void => {
       if (pulling || this.ended || this.#window?.open === false) return;
       pulling = true;
-      iterator.next().then(
+      this.#within(() => iterator.next()).then(
         (step) => {
           pulling = false;
           this.#attempt(() => {

@@ -161,7 +161,7 @@ class Invocation extends Consumer {
       const to: Destination = { router, contextId, keep: (stream) => this.#streams.push(stream) };
       const encoded = encodeEnvelope([chain, ref.module, ref.className, ref.name, args, ...options], 4, 'args', to);
       if (this.#streams.length > 0) target.prepare({ module: FLOW_MODULE, className: null, name: '' });
-      this.open(contextId, CALL_FUNCTION, CALL_CONTROL, encoded);
+      this.open(contextId, ref.handle ?? CALL_FUNCTION, CALL_CONTROL, encoded);
     } catch (error) {
       // The other side never hears of this call, so that its chain fails here.
       if (chain !== null) target.chains.set(chain, error as Error);

@@ -8,7 +8,7 @@ import { UsageError } from '../../core/errors.ts';
 import type { LogForwarder } from '../../core/log/forwarder.ts';
 import { CONNECT, FORWARD_MODULE } from '../../core/wire/handles.ts';
 import type { Maker, MakerHost } from '../../importer/children.ts';
-import { LIBRARY_PARTS } from '../../importer/ids.ts';
+import { LIBRARY_PARTS, modulesOf } from '../../importer/ids.ts';
 import { inAnyBuiltin, inLoadedBuiltins } from '../calls/builtins.ts';
 import { match } from '../calls/places.ts';
 import { remoteModule } from '../calls/remote-module.ts';
@@ -59,9 +59,9 @@ export function start(host: MakerHost): Maker {
       directory.add(id, name, viaId);
     },
     stats: () => ({ sent: undefined, received: undefined, modules: undefined }),
-    prepare: (context, { module }) => {
-      if (module.startsWith('node:') || !forwarded.note(context, module)) return;
-      send(FORWARD_MODULE, [context.id, profileOf(context.nodeVersion), [module]], config.id);
+    prepare: (context, ref) => {
+      const wanted = modulesOf(ref.module).filter((module) => !module.startsWith('node:') && forwarded.note(context, module));
+      if (wanted.length > 0) send(FORWARD_MODULE, [context.id, profileOf(context.nodeVersion), wanted], config.id);
     },
     onOutput: ({ name }, stream, line) => {
       log.record(`${name}.${stream}`, 'info', line);

@@ -85,10 +85,10 @@ class LinkAfterPrompts extends WrappedLink {
     this.#over = over;
   }
 
-  override write(parts: readonly Uint8Array[]): void {
+  override write(parts: readonly Uint8Array[], written?: () => void): void {
     this.#over?.();
     this.#over = undefined;
-    super.write(parts);
+    super.write(parts, written);
   }
 }
 
