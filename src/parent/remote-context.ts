@@ -4,7 +4,6 @@ import type { RemoteStream } from '../core/call/remote-stream.ts';
 import type { RemoteModule } from '../core/call/types.ts';
 import { Context } from '../core/context.ts';
 import type { CallOptions, Callable, ContextScope } from '../core/context.ts';
-import type { Report } from '../core/mailbox/guarded-observable.ts';
 import { REMOTE_ID } from '../importer/ids.ts';
 import type * as Remote from '../remote/main.ts';
 import type { ByteSource } from './byte-source.ts';
@@ -63,7 +62,7 @@ export class RemoteContext extends Context {
    * Writes a file or a directory of this process to the context. Cold: each subscription is one transfer, and unsubscribing
    * gives it up. Emits how far it is; the last emission has `done`, and comes when everything has its name.
    *
-   * A file is written under another name in the same directory, checked by its SHA-256, and renamed: whoever looks sees the
+   * A file is written under another name in the same directory, checked by its checksum, and renamed: whoever looks sees the
    * old one or the new one. What fails, or is given up, leaves nothing. Where the context connects again by itself
    * (`reconnect`), a transfer goes on where it was.
    *
@@ -73,7 +72,7 @@ export class RemoteContext extends Context {
    * @param remote - the absolute path that it is to have there
    */
   push(local: string, remote: string, options: TransferOptions = {}): Observable<TransferProgress> {
-    return push(this.#peer(), this.#report, local, remote, options);
+    return push(this.peer(), local, remote, options);
   }
 
   /**
@@ -84,7 +83,7 @@ export class RemoteContext extends Context {
    * @param local - the path that it is to have here
    */
   pull(remote: string, local: string, options: TransferOptions = {}): Observable<TransferProgress> {
-    return pull(this.#peer(), this.#report, remote, local, options);
+    return pull(this.peer(), remote, local, options);
   }
 
   /**
@@ -92,12 +91,12 @@ export class RemoteContext extends Context {
    * piece, when the file was changed meanwhile. Cold.
    */
   read(remote: string): RemoteStream<Uint8Array> {
-    return read(this.#peer(), this.#report, remote);
+    return read(this.peer(), remote);
   }
 
   /** Writes a file of the context from bytes, a text, or a stream of them, as {@link RemoteContext.push} does from a file. */
   write(remote: string, source: ByteSource, options: WriteOptions = {}): Observable<TransferProgress> {
-    return write(this.#peer(), this.#report, remote, source, options);
+    return write(this.peer(), remote, source, options);
   }
 
   /** Whether it connects again by itself when it is lost. @internal */
@@ -105,12 +104,9 @@ export class RemoteContext extends Context {
     return false;
   }
 
-  get #report(): Report {
-    return this.#scope.router.broker.report;
-  }
-
-  #peer(): Peer {
-    return { name: this.name, remote: this.#remote(), returns: this.comesBack() };
+  /** This context as the other end of a transfer. @internal */
+  peer(): Peer {
+    return { name: this.name, remote: this.#remote(), returns: this.comesBack(), report: this.#scope.router.broker.report };
   }
 
   /** Our own functions there. */

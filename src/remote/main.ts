@@ -4,3 +4,4 @@ export { commandOutput, runCommand, signalCommand } from './commands/run.ts';
 export { discardFile, receiveBytes, receiveFile } from './files/receive.ts';
 export { sendFile } from './files/send.ts';
 export { isDirectory, listTree, makeDirectories, makeLinks, setDirectories } from './files/tree.ts';
+export { relayFile } from './files/relay.ts';

@@ -12,6 +12,11 @@ export interface WriteOptions {
   readonly overwrite?: boolean;
   /** Whether directories that are missing on the way are made. Default false. */
   readonly parents?: boolean;
+  /**
+   * How what has arrived is compared with what was sent: `crc32` finds what goes wrong by accident, for little; `sha256`
+   * costs as much as all the rest of a transfer, and can be compared with digests from elsewhere. Default `crc32`.
+   */
+  readonly checksum?: 'crc32' | 'sha256';
   /** Whether the file is on the disk (fsync) before it has its name. Default false. */
   readonly sync?: boolean;
 }
@@ -43,8 +48,8 @@ export interface TransferProgress {
   readonly skipped: readonly string[];
   /** Whether this is the last one: all is there, and has its name. */
   readonly done: boolean;
-  /** The SHA-256 of the file, in hexadecimal digits, when it is there; of one file only. */
-  readonly sha256: string | undefined;
+  /** The checksum of the file, in hexadecimal digits, when it is there; of one file only. */
+  readonly checksum: string | undefined;
 }
 
 /** Files that are read whole and sent in one message. */
@@ -68,7 +73,7 @@ export function directoryAttributes(info: FileInfo, options: TransferOptions): F
 }
 
 /** Throws a UsageError for what cannot work. */
-export function checkTransfer(method: string, remote: unknown, { mode, owner, concurrency, maxBytes, symlinks }: TransferOptions): void {
+export function checkTransfer(method: string, remote: unknown, { mode, owner, concurrency, maxBytes, symlinks, checksum }: TransferOptions): void {
   const refuse = (why: string): never => {
     throw new UsageError('ERR_TENDRIL_BAD_OPTION', `${method}(): ${why}`);
   };
@@ -77,5 +82,6 @@ export function checkTransfer(method: string, remote: unknown, { mode, owner, co
   for (const id of typeof owner === 'object' ? [owner.uid, owner.gid] : []) if (id !== undefined && !(Number.isInteger(id) && id >= 0)) refuse('the option owner must have numbers');
   if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency >= 1)) refuse('the option concurrency must be a whole number from 1 on');
   if (maxBytes !== undefined && !(maxBytes >= 0)) refuse('the option maxBytes must be a number of bytes');
+  if (checksum !== undefined && !['crc32', 'sha256'].includes(checksum)) refuse('the option checksum must be crc32 or sha256');
   if (symlinks !== undefined && !['keep', 'refuse', 'follow'].includes(symlinks)) refuse('the option symlinks must be keep, refuse or follow');
 }

@@ -16,7 +16,7 @@ export function pullFile(peer: Peer, path: string, local: string, options: Trans
       const reception = new Reception(
         spec,
         (part) => {
-          const source = peer.remote.sendFile(path, follow, part.bytes > 0 ? part : null).deliveries();
+          const source = peer.remote.sendFile(path, follow, spec.checksum, part.bytes > 0 ? part : null).deliveries();
           return {
             deliveries: () =>
               source.pipe(

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { Observable, catchError, concat, finalize, from, map, mergeMap, of, tap, throwError } from 'rxjs';
 import { stream } from '../../flow/stream.ts';
 import { CHUNK_BYTES } from '../../remote/chunks.ts';
+import { Checksum } from '../../remote/files/checksum.ts';
 import type { FileItem, FilePart, WriteEvent, WriteSpec } from '../../remote/files/protocol.ts';
 import { FileSource } from '../../remote/files/source.ts';
 import { fileError } from './file-error.ts';
@@ -63,8 +63,10 @@ export function opened<T>(path: string, follow: boolean, work: (source: FileSour
 function pushBytes({ name, remote }: Peer, source: FileSource, spec: WriteSpec): Observable<WriteEvent> {
   return mended(from(source.whole()), 'here').pipe(
     mergeMap((bytes) => {
-      const sha256 = createHash('sha256').update(bytes).digest('hex');
-      const done = mended(remote.receiveBytes(spec, bytes, sha256), name).pipe(map((): WriteEvent => ['done', sha256, bytes.length]));
+      const checksum = new Checksum(spec.checksum);
+      checksum.update(bytes);
+      const { digest } = checksum;
+      const done = mended(remote.receiveBytes(spec, bytes, digest), name).pipe(map((): WriteEvent => ['done', digest, bytes.length]));
       return concat(of<WriteEvent>(['head', bytes.length]), done);
     }),
   );
@@ -79,7 +81,7 @@ function pushItems({ name, remote }: Peer, source: FileSource, spec: WriteSpec, 
     let ours: unknown;
     async function* items(): AsyncGenerator<FileItem, undefined> {
       try {
-        yield* source.items(await part);
+        yield* source.items(spec.checksum, await part);
       } catch (error) {
         ours = fileError(error, 'here');
         throw error;

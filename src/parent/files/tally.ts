@@ -46,7 +46,7 @@ export class Tally {
     return { ...this.progress(), done: true };
   }
 
-  progress(sha256?: string): TransferProgress {
-    return { bytes: this.#bytes, totalBytes: this.#totalBytes, files: this.#files, totalFiles: this.#totalFiles, skipped: this.#skipped, done: sha256 !== undefined, sha256 };
+  progress(checksum?: string): TransferProgress {
+    return { bytes: this.#bytes, totalBytes: this.#totalBytes, files: this.#files, totalFiles: this.#totalFiles, skipped: this.#skipped, done: checksum !== undefined, checksum };
   }
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { Observable, catchError, defer, of, retry, tap, throwError } from 'rxjs';
 import type { RemoteModule } from '../../core/call/types.ts';
 import { ChannelError } from '../../core/errors.ts';
+import type { Report } from '../../core/mailbox/guarded-observable.ts';
 import type { WriteSpec } from '../../remote/files/protocol.ts';
 import type * as Remote from '../../remote/main.ts';
 import { fileError } from './file-error.ts';
@@ -13,6 +14,7 @@ export interface Peer {
   readonly remote: RemoteModule<typeof Remote>;
   /** Whether it comes back when it is lost: then a transfer goes on where it was. */
   readonly returns: boolean;
+  readonly report: Report;
 }
 
 /** Losses of a connection in a row, without progress between them, after which a transfer fails. */
@@ -20,8 +22,8 @@ const MAX_FRUITLESS = 5;
 
 /** How a file is written whose path is `path`. */
 export function writeSpec(path: string, options: TransferOptions, attributes: WriteSpec['attributes'], resumable: boolean): WriteSpec {
-  const { overwrite = true, sync = false, parents = false, maxBytes = Infinity } = options;
-  return { path, id: randomBytes(9).toString('hex'), attributes, overwrite, sync, parents, maxBytes, resumable };
+  const { overwrite = true, sync = false, parents = false, checksum = 'crc32', maxBytes = Infinity } = options;
+  return { path, id: randomBytes(9).toString('hex'), attributes, overwrite, sync, parents, checksum, maxBytes, resumable };
 }
 
 /** Whether the connection was lost, rather than that something failed. */

@@ -1,18 +1,19 @@
 import { fault } from '../fault.ts';
+import { isChecksum } from './checksum.ts';
 import type { FileHead, FileInfo, FileItem, WriteSpec } from './protocol.ts';
 
 /** Checks what comes on a stream of a file: it may be from someone who is not to be trusted. */
-export function checkItem(item: unknown, { path, maxBytes }: WriteSpec, head: FileHead | undefined, received: number): FileItem {
+export function checkItem(item: unknown, { path, maxBytes, checksum: kind }: WriteSpec, head: FileHead | undefined, received: number): FileItem {
   if (item instanceof Uint8Array) {
     if (head === undefined || received + item.length > head.size) throw fault('ERR_TENDRIL_FILE_CHECKSUM', `${path}: more bytes came than were said to come`);
     if (received + item.length > maxBytes) throw tooLarge(path, maxBytes);
     return item;
   }
   if (head !== undefined) {
-    const { sha256 } = (item ?? {}) as { sha256?: unknown };
-    if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) throw notValid(path);
+    const { checksum } = (item ?? {}) as { checksum?: unknown };
+    if (!isChecksum(checksum, kind)) throw notValid(path);
     if (head.size !== Infinity && received !== head.size) throw fault('ERR_TENDRIL_FILE_CHECKSUM', `${path}: fewer bytes came than were said to come`);
-    return { sha256 };
+    return { checksum };
   }
   if (!isInfo(item) || !isCount((item as FileHead).offset)) throw notValid(path);
   if (item.size > maxBytes && item.size !== Infinity) throw tooLarge(path, maxBytes);

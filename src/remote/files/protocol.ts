@@ -1,3 +1,5 @@
+import type { ChecksumKind } from './checksum.ts';
+
 /** What a file is beside its bytes. Times are milliseconds since the epoch. */
 export interface FileInfo {
   /** Bytes; Infinity where that is not known before the end. */
@@ -15,9 +17,9 @@ export interface FileHead extends FileInfo {
   readonly offset: number;
 }
 
-/** Behind them: the SHA-256 of the whole file, in hexadecimal digits. */
+/** Behind them: the checksum of the whole file, in hexadecimal digits. */
 export interface FileTail {
-  readonly sha256: string;
+  readonly checksum: string;
 }
 
 /** What a file is sent as. */
@@ -26,7 +28,7 @@ export type FileItem = FileHead | Uint8Array | FileTail;
 /** A part of a file that is there already. */
 export interface FilePart {
   readonly bytes: number;
-  readonly sha256: string;
+  readonly checksum: string;
 }
 
 /** What a file is to have beside its bytes; what is undefined is what a new file of this process has. */
@@ -50,6 +52,7 @@ export interface WriteSpec {
   readonly sync: boolean;
   /** Whether directories that are missing are made. */
   readonly parents: boolean;
+  readonly checksum: ChecksumKind;
   /** Bytes that it may have. */
   readonly maxBytes: number;
   /** Whether what has come stays when the connection is lost, to be gone on with. */
@@ -57,7 +60,7 @@ export interface WriteSpec {
 }
 
 /** What the writing end tells: what it has already, how large the file is, how far it is, that the file is there. */
-export type WriteEvent = readonly ['part', FilePart] | readonly ['head', bytes: number] | readonly ['at', bytes: number] | readonly ['done', sha256: string, bytes: number];
+export type WriteEvent = readonly ['part', FilePart] | readonly ['head', bytes: number] | readonly ['at', bytes: number] | readonly ['done', checksum: string, bytes: number];
 
 /** Something in a directory, by its path from there, with slashes. */
 export type TreeEntry =

@@ -30,7 +30,7 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
   /** What has come before the beginning was settled. */
   #early: Delivery<Uint8Array>[] | undefined;
   #begun: Promise<void> | undefined;
-  #sha256: string | undefined;
+  #checksum: string | undefined;
   #events: WriteEvent[] = [];
   #reported = 0;
   #asking: Asking | undefined;
@@ -82,6 +82,8 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
       if (this.#isOver()) this.#subscription.unsubscribe();
     } catch (error) {
       await this.#fail(error);
+      // Whoever sends hears that nobody takes it.
+      if (this.#subscription === undefined) this.#open({ bytes: 0, checksum: '' }).deliveries().subscribe({ error: () => undefined }).unsubscribe();
     }
   }
 
@@ -105,8 +107,8 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
       return;
     }
     delivery.done();
-    if ('sha256' in value) {
-      this.#sha256 = value.sha256;
+    if ('checksum' in value) {
+      this.#checksum = value.checksum;
       return;
     }
     this.#head = value;
@@ -137,9 +139,9 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
       // The end may come with the beginning.
       await this.#begun;
       if (this.#isOver()) return;
-      if (this.#head === undefined || this.#sha256 === undefined) throw fault('ERR_TENDRIL_FILE_CHECKSUM', `${this.#spec.path}: the stream ended before the file did`);
-      const sha256 = await sink.finish(this.#sha256, this.#attributes?.(this.#head));
-      this.#tell(['done', sha256, sink.bytes]);
+      if (this.#head === undefined || this.#checksum === undefined) throw fault('ERR_TENDRIL_FILE_CHECKSUM', `${this.#spec.path}: the stream ended before the file did`);
+      const checksum = await sink.finish(this.#checksum, this.#attributes?.(this.#head));
+      this.#tell(['done', checksum, sink.bytes]);
       this.#end = {};
       this.#answer();
     } catch (error) {
@@ -188,10 +190,10 @@ export function receiveFile(spec: WriteSpec, data: RemoteStream<FileItem>): Asyn
 }
 
 /** Writes a small file. */
-export async function receiveBytes(spec: WriteSpec, bytes: Uint8Array, sha256: string): Promise<string> {
+export async function receiveBytes(spec: WriteSpec, bytes: Uint8Array, checksum: string): Promise<string> {
   const sink = await FileSink.open(spec, () => undefined);
   sink.take(bytes);
-  return sink.finish(sha256);
+  return sink.finish(checksum);
 }
 
 /** Removes what an interrupted transfer has left. */

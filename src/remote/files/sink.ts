@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto';
-import type { Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fault } from '../fault.ts';
+import { Checksum } from './checksum.ts';
 import { fileFault } from './file-fault.ts';
 import type { FileAttributes, FilePart, WriteSpec } from './protocol.ts';
 import { keep, removeAtExit, temporaryName } from './temporary.ts';
@@ -25,7 +24,7 @@ export class FileSink {
   readonly #temporary: string;
   readonly #handle: FileHandle;
   readonly #onFault: (error: Error) => void;
-  #hash: Hash;
+  #checksum: Checksum;
   #at = 0;
   #pieces: Piece[] = [];
   #writing: Promise<void> | undefined;
@@ -37,7 +36,7 @@ export class FileSink {
     this.#temporary = temporary;
     this.#handle = handle;
     this.#onFault = onFault;
-    this.#hash = createHash('sha256');
+    this.#checksum = new Checksum(this.#spec.checksum);
   }
 
   /**
@@ -72,7 +71,7 @@ export class FileSink {
 
   /** What there is of it. */
   get part(): FilePart {
-    return { bytes: this.#at, sha256: this.#hash.copy().digest('hex') };
+    return { bytes: this.#at, checksum: this.#checksum.digest };
   }
 
   /** What comes next begins here: behind what there is, or anew. */
@@ -85,29 +84,29 @@ export class FileSink {
       throw fileFault(error, this.#spec.path);
     }
     this.#at = 0;
-    this.#hash = createHash('sha256');
+    this.#checksum = new Checksum(this.#spec.checksum);
   }
 
   /** Takes the next bytes; `done` when they are written. */
   take(bytes: Uint8Array, done?: () => void): void {
     if (this.#error) return;
-    this.#hash.update(bytes);
+    this.#checksum.update(bytes);
     this.#pieces.push({ bytes, done });
     this.#writing ??= this.#write();
   }
 
   /**
-   * The bytes are complete: the file gets its attributes and its name. Returns its SHA-256. What fails leaves nothing.
+   * The bytes are complete: the file gets its attributes and its name. Returns its checksum. What fails leaves nothing.
    *
-   * @param sha256 - what it must be
+   * @param checksum - what it must be
    */
-  async finish(sha256: string | undefined, attributes: FileAttributes = this.#spec.attributes): Promise<string> {
+  async finish(checksum: string | undefined, attributes: FileAttributes = this.#spec.attributes): Promise<string> {
     const { path, overwrite, sync } = this.#spec;
     try {
       while (this.#writing) await this.#writing;
       if (this.#error) throw this.#error;
-      const got = this.#hash.digest('hex');
-      if (sha256 !== undefined && got !== sha256) throw fault('ERR_TENDRIL_FILE_CHECKSUM', `${path}: what has arrived is not what was sent: its SHA-256 is ${got}, and should be ${sha256}`);
+      const got = this.#checksum.digest;
+      if (checksum !== undefined && got !== checksum) throw fault('ERR_TENDRIL_FILE_CHECKSUM', `${path}: what has arrived is not what was sent: its checksum is ${got}, and should be ${checksum}`);
       await this.#attribute(attributes);
       if (sync) await this.#handle.sync();
       if (overwrite) await rename(this.#temporary, path);
@@ -175,7 +174,7 @@ export class FileSink {
     for (;;) {
       const { bytesRead } = await this.#handle.read(buffer, 0, READ_BYTES, this.#at);
       if (bytesRead === 0) return;
-      this.#hash.update(buffer.subarray(0, bytesRead));
+      this.#checksum.update(buffer.subarray(0, bytesRead));
       this.#at += bytesRead;
     }
   }

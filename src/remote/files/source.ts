@@ -1,10 +1,11 @@
-import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import type { BigIntStats } from 'node:fs';
 import { CHUNK_BYTES } from '../chunks.ts';
 import { fault } from '../fault.ts';
+import { Checksum } from './checksum.ts';
+import type { ChecksumKind } from './checksum.ts';
 import { fileFault } from './file-fault.ts';
 import type { FileHead, FileInfo, FileItem, FilePart } from './protocol.ts';
 
@@ -56,21 +57,21 @@ export class FileSource {
    *
    * @param part - what the reader has: the bytes behind it come if it is what the file begins with, else all
    */
-  async *items(part?: FilePart): AsyncGenerator<FileItem, undefined> {
+  async *items(kind: ChecksumKind, part?: FilePart): AsyncGenerator<FileItem, undefined> {
     const { size } = this.info;
-    const hash = createHash('sha256');
+    const checksum = new Checksum(kind);
     try {
-      let at = part !== undefined && part.bytes <= size && (await this.#begin(part.bytes)) === part.sha256 ? part.bytes : 0;
+      let at = part !== undefined && part.bytes <= size && (await this.#begin(kind, part.bytes)) === part.checksum ? part.bytes : 0;
       yield { ...this.info, offset: at } satisfies FileHead;
-      if (at > 0) for await (const chunk of this.#chunks(0, at)) hash.update(chunk);
+      if (at > 0) for await (const chunk of this.#chunks(0, at)) checksum.update(chunk);
       for await (const chunk of this.#chunks(at, size)) {
-        hash.update(chunk);
+        checksum.update(chunk);
         at += chunk.length;
         yield chunk;
       }
       const stats = await this.#handle.stat({ bigint: true });
       if (at < size || stats.size !== this.#stats.size || stats.mtimeNs !== this.#stats.mtimeNs || stats.ino !== this.#stats.ino) throw fault('ERR_TENDRIL_FILE_CHANGED', `${this.path}: it was changed while it was read`);
-      yield { sha256: hash.digest('hex') };
+      yield { checksum: checksum.digest };
     } catch (error) {
       throw fileFault(error, this.path);
     } finally {
@@ -81,7 +82,7 @@ export class FileSource {
   /** All of it, where it is small. Closes it. */
   async whole(): Promise<Uint8Array> {
     const chunks: Uint8Array[] = [];
-    for await (const item of this.items()) if (item instanceof Uint8Array) chunks.push(item);
+    for await (const item of this.items('crc32')) if (item instanceof Uint8Array) chunks.push(item);
     return Buffer.concat(chunks);
   }
 
@@ -91,11 +92,11 @@ export class FileSource {
     await this.#handle.close().catch(() => undefined);
   }
 
-  /** The SHA-256 of its first bytes. */
-  async #begin(bytes: number): Promise<string> {
-    const hash = createHash('sha256');
-    for await (const chunk of this.#chunks(0, bytes)) hash.update(chunk);
-    return hash.digest('hex');
+  /** The checksum of its first bytes. */
+  async #begin(kind: ChecksumKind, bytes: number): Promise<string> {
+    const checksum = new Checksum(kind);
+    for await (const chunk of this.#chunks(0, bytes)) checksum.update(chunk);
+    return checksum.digest;
   }
 
   /** Its bytes from `at` to `end`, or to where it ends now. */
