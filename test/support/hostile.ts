@@ -25,14 +25,16 @@ const frame = (dst, src, handle, replyTo, payload = Buffer.alloc(0), length = pa
 const hex = (text) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 const cbor = (value) => Buffer.from(codec.encode(value));
 // What is larger than a frame may be goes in fragments, as docs/protocol.md says.
-const send = (dst, handle, payload, replyTo = 0) => {
-  if (payload.length <= 65520) return raw(frame(dst, me, handle, replyTo, payload));
-  const all = Buffer.alloc(4 + payload.length);
+const fragment = (dst, handle, payload, continues, more, replyTo = 0) => frame(dst, me, handle, replyTo, payload, payload.length + (continues ? 2 ** 30 : 0) + (more ? 2 ** 31 : 0));
+const frames = (dst, handle, payload, replyTo = 0) => {
+  if (payload.length <= 65520) return frame(dst, me, handle, replyTo, payload);
+  const all = Buffer.concat([Buffer.alloc(4), payload]);
   all.writeUInt32BE(payload.length);
-  payload.copy(all, 4);
-  for (let at = 0; at < all.length; at += 65520) fragment(dst, handle, all.subarray(at, at + 65520), at > 0, at + 65520 < all.length, replyTo);
+  const pieces = [];
+  for (let at = 0; at < all.length; at += 65520) pieces.push(fragment(dst, handle, all.subarray(at, at + 65520), at > 0, at + 65520 < all.length, replyTo));
+  return Buffer.concat(pieces);
 };
-const fragment = (dst, handle, payload, continues, more, replyTo = 0) => raw(frame(dst, me, handle, replyTo, payload, payload.length + (continues ? 2 ** 30 : 0) + (more ? 2 ** 31 : 0)));
+const send = (dst, handle, payload, replyTo) => raw(frames(dst, handle, payload, replyTo));
 const log = (text, logger = '') => send(0, 102, cbor([logger, 'info', text]));
 // Whatever happens to the test, this is over some time.
 setTimeout(() => process.kill(process.pid, 'SIGKILL'), 20000);
