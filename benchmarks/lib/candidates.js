@@ -12,6 +12,7 @@ export const FORK_ADVANCED = 'fork advanced';
 export const PIPE = 'node pipe';
 export const PIPE_STATIC = 'node pipe, static buffer';
 export const RELAY = 'node relay';
+export const SSH2 = 'ssh2';
 export const MITOGEN = 'mitogen';
 
 const COMMANDS = {
@@ -21,6 +22,7 @@ const COMMANDS = {
   [PIPE]: [process.execPath, peer('pipe.js')],
   [PIPE_STATIC]: [process.execPath, peer('pipe.js'), 'static'],
   [RELAY]: [process.execPath, peer('relay.js')],
+  [SSH2]: [process.execPath, peer('ssh2.js')],
   [MITOGEN]: [PYTHON, peer('mitogen_driver.py')],
 };
 
