@@ -68,15 +68,18 @@ class Driver(object):
             times.append(time.perf_counter() - begun)
         return median(times) * 1e6
 
-    def hops(self, count, depth):
-        """As roundTrip, in a context that is reached by way of depth - 1 others."""
+    def chain(self, depth):
         if depth not in self.chains:
             context = None
             for _ in range(depth):
                 context = self.router.local(python_path=PYTHON, via=context) if context else self.router.local(python_path=PYTHON)
             context.call(mitogen_tasks.add, 1, 2)
             self.chains[depth] = context
-        context = self.chains[depth]
+        return self.chains[depth]
+
+    def hops(self, count, depth):
+        """As roundTrip, in a context that is reached by way of depth - 1 others."""
+        context = self.chain(depth)
         times = []
         for index in range(count):
             begun = time.perf_counter()
@@ -97,9 +100,9 @@ class Driver(object):
             waiting.popleft().get().unpickle()
         return count / (time.perf_counter() - begun)
 
-    def fileService(self, bytes):
+    def fileService(self, bytes, depth=1):
         """MB/s of FileService from the master to a child, the only direction that it is made for."""
-        context = self.warm()
+        context = self.warm() if depth == 1 else self.chain(depth)
         if self.file is None:
             self.file = tempfile.NamedTemporaryFile(prefix='tendril-bench-')
             self.file.write(os.urandom(1 << 20) * (bytes >> 20))
