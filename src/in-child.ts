@@ -6,8 +6,9 @@ import type { ServeOptions } from './master/services.ts';
 import type { Serving } from './service/pool.ts';
 import type { Listening } from './parent/attach/listening.ts';
 import type { ConnectionMethods } from './parent/connection-methods.ts';
-import { servedCalls } from './service/served-calls.ts';
+import type { ParentRouter } from './parent/routing/parent-router.ts';
 import type { LogForwarder } from './core/log/forwarder.ts';
+import { servedCalls } from './service/served-calls.ts';
 
 // In a child `tendril` is the running core (src/core/child/library.ts), where these are real. In the master a module
 // that its children use is loaded too, so the names must be there; using them is a mistake that deserves a clear word.
@@ -57,5 +58,8 @@ interface Serves {
   serve(service: object, options?: ServeOptions): Serving;
 }
 
-/** The router of this child, with a method for every way to start a context, as a master has them. In functions that run in a child. */
-export const router: Router & Serves & { [Method in keyof ConnectionMethods]: ConnectionMethods[Method] } & Listening = childOnly('router');
+/**
+ * The router of this child, with a method for every way to start a context, as a master has them, and `contexts`: those
+ * behind this child, whoever has made them. In functions that run in a child.
+ */
+export const router: Router & Serves & Pick<ParentRouter, 'contexts'> & { [Method in keyof ConnectionMethods]: ConnectionMethods[Method] } & Listening = childOnly('router');

@@ -2,6 +2,10 @@
 import os from 'node:os';
 import type { Observable } from 'rxjs';
 import type { ConnectedContext, Mailbox, RemoteModule, RemoteStream, Sender, ServicePolicy } from 'tendril';
+import type { ConnectionMethods, METHOD_OPTIONS } from '../src/parent/connection-methods.ts';
+import type { CallOptions } from '../src/core/context.ts';
+import type { CALL_OPTIONS } from '../src/parent/remote-context.ts';
+import type { CONTEXT_OPTIONS } from '../src/parent/context-options.ts';
 import type * as Tasks from './fixtures/tasks.ts';
 
 declare const context: ConnectedContext;
@@ -126,3 +130,25 @@ chained.call(plain, chained.call(promised), 'x');
 // @ts-expect-error calls of chains only
 context.call(plain, 1, context.call(generic<string>, 'text'));
 chained.reset();
+
+export const callOptionNames: Same<(typeof CALL_OPTIONS)[number], keyof CallOptions> = true;
+
+/** The names of options that are known when a program runs are those of the types. */
+type Known<Method extends keyof typeof METHOD_OPTIONS> = (typeof METHOD_OPTIONS)[Method][number] | (typeof CONTEXT_OPTIONS)[number];
+type Typed<Method extends keyof ConnectionMethods> = keyof NonNullable<Parameters<ConnectionMethods[Method]>[0]>;
+
+export const optionNames: { [Method in keyof ConnectionMethods]: Same<Known<Method>, Typed<Method>> } = {
+  local: true,
+  ssh: true,
+  sudo: true,
+  su: true,
+  doas: true,
+  docker: true,
+  podman: true,
+  kubectl: true,
+  lxc: true,
+  nsenter: true,
+  chroot: true,
+  openssh: true,
+  command: true,
+};

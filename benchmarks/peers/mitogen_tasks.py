@@ -41,6 +41,11 @@ def fetch(context, path):
         fp.close()
 
 
+def fetch_to(context, path, target):
+    with open(target, 'wb') as fp:
+        mitogen.service.FileService.get(context, path, fp)
+
+
 def hang():
     while True:
         pass

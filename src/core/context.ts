@@ -9,7 +9,7 @@ import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
 import type { Router } from './routing/router.ts';
 import { Sender } from './mailbox/sender.ts';
 import { FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './wire/handles.ts';
-import type { Reviver } from './wire/values.ts';
+import type { Reviver } from './wire/revival.ts';
 import { TAG_CONTEXT, WIRE } from './wire/tags.ts';
 import type { Wired } from './wire/tags.ts';
 

@@ -20,8 +20,11 @@ export const SERVICE_ID = 'file:///.library/service.cjs';
 /** What keeps results of calls in a child for later calls of their chain. */
 export const CHAIN_ID = 'file:///.library/chain.cjs';
 
+/** What runs commands and moves files in a child. */
+export const REMOTE_ID = 'file:///.library/remote.cjs';
+
 /** Parts of the library, which every context may have; the names of their files. */
-export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js'], [SERVICE_ID, 'part-service.js'], [CHAIN_ID, 'part-chain.js']]);
+export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js'], [SERVICE_ID, 'part-service.js'], [REMOTE_ID, 'part-remote.js'], [CHAIN_ID, 'part-chain.js']]);
 
 /** The part of a URL before its query and fragment: instances of a module share a file. */
 export function withoutQuery(url: string): string {

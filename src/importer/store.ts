@@ -264,7 +264,7 @@ export class Store {
     const asked = isVirtualUrl(whole) ? idOfUrl(whole) : isVirtualPath(whole) ? masterPath(whole) : whole;
     // A file that is named exactly is the first that Node would look at.
     const exact = exactId(kind, from, asked);
-    const denied = exact === undefined || this.policy.open ? undefined : this.policy.denial(namesOf(exact));
+    const denied = exact === undefined || this.policy.open || LIBRARY_PARTS.has(exact) ? undefined : this.policy.denial(namesOf(exact));
     if (denied !== undefined) return refused(denied);
     if (exact !== undefined && (this.#records.has(exact) || this.#arrived(exact))) return this.#checked(exact);
     return this.#checked(this.#ask(kind, from, asked));
@@ -277,7 +277,7 @@ export class Store {
   }
 
   #checked(target: Target): Target {
-    if (target === null || this.policy.open || target === LIBRARY_ID || !target.startsWith('file:')) return target;
+    if (target === null || this.policy.open || target === LIBRARY_ID || LIBRARY_PARTS.has(target) || !target.startsWith('file:')) return target;
     const refusal = this.policy.refusal(namesOf(target));
     return refusal === undefined ? target : refused(refusal);
   }

@@ -5,7 +5,7 @@ import { DEFAULT_READ_BUFFER_SIZE } from '../core/broker/broker.ts';
 import { receiveStreams } from '../core/call/consumer.ts';
 import { invoke } from '../core/call/invoke.ts';
 import { LOG_LEVELS } from '../core/config.ts';
-import type { ChildConfig, Keepalive, LogLevel, TraceLevel } from '../core/config.ts';
+import type { ChildConfig, Keepalive, LogLevel, Quotas, TraceLevel } from '../core/config.ts';
 import { Context, createReviver } from '../core/context.ts';
 import type { ContextScope } from '../core/context.ts';
 import { DecodeError, ShutdownError, UsageError, isError } from '../core/errors.ts';
@@ -37,12 +37,12 @@ import { ContextFactory } from '../parent/context-factory.ts';
 import type { ContextSpec } from '../parent/context-factory.ts';
 import type { ContextOptions } from '../parent/context-options.ts';
 import type { ModuleStats } from '../parent/context-stats.ts';
+import { checkNames } from '../parent/option-names.ts';
 import { ChildRouting } from '../parent/routing/child-routing.ts';
 import { unidirectional } from '../parent/routing/edge-policy.ts';
 import type { EdgePolicy } from '../parent/routing/edge-policy.ts';
 import { MAX_ID } from '../parent/routing/id-pool.ts';
 import { ParentRouter } from '../parent/routing/parent-router.ts';
-import type { Quotas } from '../parent/routing/quotas.ts';
 import { forward, forwardDetach } from '../parent/via/connector.ts';
 import { Parenthood } from '../parent/via/parenthood.ts';
 import { ATTACH_PARTS, PartLedger } from '../parent/via/part-ledger.ts';
@@ -84,9 +84,13 @@ export interface MasterOptions {
    * children. Messages between others are answered with a ChannelError `refused-by-routing`. Default false.
    */
   readonly unidirectional?: boolean;
-  /** Which messages may pass here from one child to another. Default: all, or none if {@link MasterOptions.unidirectional}. */
+  /**
+   * Which messages may pass here from one child to another. Default: all, or none if {@link MasterOptions.unidirectional}.
+   * Not inherited, for no function of the user's runs where children route: between the children of a child everything
+   * passes, or nothing if {@link MasterOptions.unidirectional}, which is inherited.
+   */
   readonly edgePolicy?: EdgePolicy;
-  /** What a direct child may ask of this master, with all that is behind it. Defaults, which hold further down: docs/limits.md. */
+  /** What a direct child may ask of its parent, with all that is behind it; here and in all children. Defaults: docs/limits.md. */
   readonly quotas?: Partial<Quotas>;
   /**
    * How connections are watched, here and in all children: when nothing has passed for an interval, the parent asks for a
@@ -100,6 +104,7 @@ export interface MasterOptions {
   readonly broker?: Broker;
 }
 
+const OPTIONS: Readonly<Record<keyof MasterOptions, 0>> = { logger: 0, logLevel: 0, maxMessageSize: 0, graceMs: 0, readBufferSize: 0, trace: 0, modules: 0, unidirectional: 0, edgePolicy: 0, quotas: 0, keepalive: 0, maxHandshakes: 0, broker: 0 };
 const MAX_LOG_TEXT = 128 * 1024;
 const NO_CACHE = new Uint8Array(0);
 /** Here ssh2 is the package that the user has installed. */
@@ -135,6 +140,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
 
   constructor(options: MasterOptions = {}) {
     super();
+    checkNames('Master', options, Object.keys(OPTIONS));
     checkOptions(options);
     this.#options = options;
     this.#keepalive = options.keepalive ?? DEFAULT_KEEPALIVE;
@@ -170,7 +176,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
     });
     this.logs = this.#sink.records;
     this.#ledger = new PartLedger(this.router, partFile);
-    new Parenthood(this.router, this.#ledger, this.#routing.ids);
+    new Parenthood(this.router, this.#ledger, this.#routing);
     this.#factory = new ContextFactory({
       scope: this.#scope,
       logLevel: this.#sink.level,
@@ -295,6 +301,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       unidirectional: this.#options.unidirectional ?? false,
       keepalive,
       maxHandshakes: this.#maxHandshakes,
+      ...(this.#options.quotas && { quotas: this.#options.quotas }),
       modules: policyConfig(this.#options.modules ?? {}),
     };
     const sameNode = runsThisNode(method, options);
@@ -354,7 +361,11 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       this.#own('error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
     this.router.events.subscribe((event) => {
-      if (event.type === 'message-refused') this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
+      if (event.type !== 'message-refused') return;
+      // Only our own are refused for their size.
+      if (event.reason === 'too-large') {
+        if (this.#dropLog.admits(this.broker.now())) this.#own('warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
+      } else this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
     });
   }
 }
@@ -374,6 +385,7 @@ function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgeP
   if (readBufferSize !== undefined && !(Number.isInteger(readBufferSize) && readBufferSize >= 1024 && readBufferSize <= 16 * 1024 * 1024)) bad('readBufferSize', 'bytes from 1024 to 16777216', readBufferSize);
   if (edgePolicy !== undefined && typeof edgePolicy !== 'function') bad('edgePolicy', 'a function', edgePolicy);
   checkKeepalive(keepalive);
+  checkNames('quotas', quotas, ['ids', 'idRequests', 'logs'] satisfies (keyof Quotas)[]);
   if (maxHandshakes !== undefined && !(Number.isInteger(maxHandshakes) && maxHandshakes >= 1)) bad('maxHandshakes', 'a whole number from 1', maxHandshakes);
   if (quotas.ids !== undefined && !(Number.isInteger(quotas.ids) && quotas.ids >= 0 && quotas.ids <= MAX_ID)) bad('quotas.ids', `a whole number from 0 to ${String(MAX_ID)}`, quotas.ids);
   for (const name of ['idRequests', 'logs'] as const) {

@@ -4,6 +4,7 @@ import type { MailboxScope } from '../mailbox/mailbox.ts';
 import { CALL_CONTROL, CALL_FUNCTION } from '../wire/handles.ts';
 import type { Destination, Kept } from '../wire/tags.ts';
 import { encodeEnvelope } from '../wire/values.ts';
+import { onAbort } from './abort.ts';
 import { Consumer } from './consumer.ts';
 import { windowOf } from './credit.ts';
 import type { CurrentCall } from './current-call.ts';
@@ -89,8 +90,8 @@ const MAX_FAILED_CHAINS = 1024;
 class Invocation extends Consumer {
   readonly #spec: CallSpec;
   #withdraw: (() => void) | undefined;
-  /** Those that end this call, and how. */
-  readonly #signals: [signal: AbortSignal, listener: () => void][] = [];
+  /** Withdraw it from the signals that end it. */
+  readonly #leaves: (() => void)[] = [];
   /** In the time of the broker. */
   #deadline = Infinity;
   #timer: Subscription | undefined;
@@ -132,7 +133,7 @@ class Invocation extends Consumer {
     this.#spec.target.calls--;
     this.#withdraw?.();
     this.#timer?.unsubscribe();
-    for (const [signal, listener] of this.#signals) signal.removeEventListener('abort', listener);
+    for (const leave of this.#leaves) leave();
     for (const stream of this.#streams) stream.drop(!this.settled || this.#failed);
     super.unsubscribe();
   }
@@ -150,14 +151,11 @@ class Invocation extends Consumer {
   }
 
   #endWith(signal: AbortSignal): void {
-    const listener = (): void => {
+    const abort = (): void => {
       this.subscriber.error(signal.reason);
     };
-    if (signal.aborted) listener();
-    else {
-      signal.addEventListener('abort', listener);
-      this.#signals.push([signal, listener]);
-    }
+    if (signal.aborted) abort();
+    else this.#leaves.push(onAbort(signal, abort));
   }
 
   /** Ends the call when its time is over, or that of the call in which it is made. */
