@@ -52,6 +52,7 @@ class Driver(object):
         self.spares = []
         self.chains = {}
         self.file = None
+        self.adder = None
 
     def warm(self):
         if self.worker is None:
@@ -99,6 +100,33 @@ class Driver(object):
         while waiting:
             waiting.popleft().get().unpickle()
         return count / (time.perf_counter() - begun)
+
+    def service(self, count):
+        context = self.warm()
+        times = []
+        for index in range(count):
+            begun = time.perf_counter()
+            context.call_service(mitogen_tasks.Adder, 'add', a=index, b=1)
+            times.append(time.perf_counter() - begun)
+        return median(times) * 1e6
+
+    def servicePipelined(self, count, depth):
+        context = self.warm()
+        begun = time.perf_counter()
+        waiting = collections.deque()
+        for index in range(count):
+            if len(waiting) == depth:
+                waiting.popleft().get().unpickle()
+            waiting.append(context.call_service_async(mitogen_tasks.Adder, 'add', a=index, b=1))
+        while waiting:
+            waiting.popleft().get().unpickle()
+        return count / (time.perf_counter() - begun)
+
+    def serviceUp(self, count):
+        context = self.warm()
+        if self.adder is None:
+            self.adder = mitogen.service.Pool(self.router, services=[mitogen_tasks.Adder(self.router)])
+        return context.call(mitogen_tasks.call_up, self.router.myself(), count)
 
     def fileService(self, bytes, depth=1):
         """MB/s of FileService from the master to a child, the only direction that it is made for."""
@@ -209,6 +237,8 @@ def main(router):
     finally:
         if hasattr(driver, 'served'):
             driver.served.stop()
+        if driver.adder:
+            driver.adder.stop()
         if driver.file:
             driver.pool.stop()
             driver.file.close()

@@ -4,12 +4,24 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { firstValueFrom, lastValueFrom, tap } from 'rxjs';
 import { Master, stream } from '../../dist/index.js';
+import { Adder, callUp } from '../service-tasks.js';
 import { add, consume, hang, sink, source } from '../tasks.js';
 import { quantile } from '../lib/statistics.js';
 import { median, microseconds, oneAtATime, pause, pump, rate, serve } from './driver.js';
 import { descendants } from '../lib/processes.js';
 
 const master = new Master({ logger: false });
+
+/** The child for services: calls in one that has loaded the library cost a little more. */
+let server;
+async function serving() {
+  if (server === undefined) {
+    master.serve(Adder);
+    server = master.local({ name: 'server' });
+    await firstValueFrom(server.service(Adder).add(1, 2));
+  }
+  return server;
+}
 
 /** The child for everything that needs a warm one. */
 let worker;
@@ -118,6 +130,32 @@ await serve(
     async roundTrip({ count }) {
       const context = await warm();
       return oneAtATime(count, (index) => firstValueFrom(context.call(add, index, 1)));
+    },
+
+    async service({ count }) {
+      const client = (await serving()).service(Adder);
+      return oneAtATime(count, (index) => firstValueFrom(client.add(index, 1)));
+    },
+
+    async servicePipelined({ count, depth }) {
+      const client = (await serving()).service(Adder);
+      return pump(count, depth, (index, done) => client.add(index, 1).subscribe({ complete: done, error: raise }));
+    },
+
+    /** Calls of a function in the child that has the service. */
+    async besideService({ count }) {
+      const context = await serving();
+      return oneAtATime(count, (index) => firstValueFrom(context.call(add, index, 1)));
+    },
+
+    async besidePipelined({ count, depth }) {
+      const context = await serving();
+      return pump(count, depth, (index, done) => context.call(add, index, 1).subscribe({ complete: done, error: raise }));
+    },
+
+    async serviceUp({ count }) {
+      const context = await serving();
+      return firstValueFrom(context.call(callUp, count));
     },
 
     async hops({ count, depth }) {
