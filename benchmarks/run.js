@@ -17,8 +17,8 @@ import { modules } from './suites/modules.js';
 import { pipelined } from './suites/pipelined.js';
 import { relayBulk } from './suites/relay-bulk.js';
 import { roundTrip } from './suites/round-trip.js';
-import { services } from './suites/services.js';
 import { slowConsumer } from './suites/slow-consumer.js';
+import { services } from './suites/services.js';
 import { ssh } from './suites/ssh.js';
 import { tree } from './suites/tree.js';
 

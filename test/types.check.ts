@@ -95,6 +95,28 @@ void others.Svc.work;
 // @ts-expect-error a member of a remote module cannot be replaced
 tasks.add = plain;
 
+export const callOptionNames: Same<(typeof CALL_OPTIONS)[number], keyof CallOptions> = true;
+
+/** The names of options that are known when a program runs are those of the types. */
+type Known<Method extends keyof typeof METHOD_OPTIONS> = (typeof METHOD_OPTIONS)[Method][number] | (typeof CONTEXT_OPTIONS)[number];
+type Typed<Method extends keyof ConnectionMethods> = keyof NonNullable<Parameters<ConnectionMethods[Method]>[0]>;
+
+export const optionNames: { [Method in keyof ConnectionMethods]: Same<Known<Method>, Typed<Method>> } = {
+  local: true,
+  ssh: true,
+  sudo: true,
+  su: true,
+  doas: true,
+  docker: true,
+  podman: true,
+  kubectl: true,
+  lxc: true,
+  nsenter: true,
+  chroot: true,
+  openssh: true,
+  command: true,
+};
+
 // A service: the methods that its class lists, and nothing else.
 declare class Stock {
   static readonly methods: { put: { policy: ServicePolicy }; count: { policy: ServicePolicy[] }; changes: object; secret: object };
@@ -130,25 +152,3 @@ chained.call(plain, chained.call(promised), 'x');
 // @ts-expect-error calls of chains only
 context.call(plain, 1, context.call(generic<string>, 'text'));
 chained.reset();
-
-export const callOptionNames: Same<(typeof CALL_OPTIONS)[number], keyof CallOptions> = true;
-
-/** The names of options that are known when a program runs are those of the types. */
-type Known<Method extends keyof typeof METHOD_OPTIONS> = (typeof METHOD_OPTIONS)[Method][number] | (typeof CONTEXT_OPTIONS)[number];
-type Typed<Method extends keyof ConnectionMethods> = keyof NonNullable<Parameters<ConnectionMethods[Method]>[0]>;
-
-export const optionNames: { [Method in keyof ConnectionMethods]: Same<Known<Method>, Typed<Method>> } = {
-  local: true,
-  ssh: true,
-  sudo: true,
-  su: true,
-  doas: true,
-  docker: true,
-  podman: true,
-  kubectl: true,
-  lxc: true,
-  nsenter: true,
-  chroot: true,
-  openssh: true,
-  command: true,
-};

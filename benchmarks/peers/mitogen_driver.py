@@ -235,10 +235,10 @@ def main(router):
             except Exception:
                 answer({'error': traceback.format_exc()})
     finally:
-        if driver.adder:
-            driver.adder.stop()
         if hasattr(driver, 'served'):
             driver.served.stop()
+        if driver.adder:
+            driver.adder.stop()
         if driver.file:
             driver.pool.stop()
             driver.file.close()

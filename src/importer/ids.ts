@@ -17,11 +17,11 @@ export const FLOW_ID = 'file:///.library/flow.cjs';
 /** What runs services in a child, and calls them. */
 export const SERVICE_ID = 'file:///.library/service.cjs';
 
-/** What keeps results of calls in a child for later calls of their chain. */
-export const CHAIN_ID = 'file:///.library/chain.cjs';
-
 /** What runs commands and moves files in a child. */
 export const REMOTE_ID = 'file:///.library/remote.cjs';
+
+/** What keeps results of calls in a child for later calls of their chain. */
+export const CHAIN_ID = 'file:///.library/chain.cjs';
 
 /** Parts of the library, which every context may have; the names of their files. */
 export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js'], [SERVICE_ID, 'part-service.js'], [REMOTE_ID, 'part-remote.js'], [CHAIN_ID, 'part-chain.js']]);

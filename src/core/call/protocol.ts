@@ -20,13 +20,13 @@ export interface RequestOptions {
   readonly d?: number;
 }
 
+/** The module with what a context needs to take streams; it goes ahead of the first one. */
+export const FLOW_MODULE = 'file:///.library/flow.cjs';
+
 /** Identifies a call at its callee: reply handles are unique within the caller only. */
 export function callKey(srcId: number, replyTo: number): number {
   return srcId * 2 ** 32 + replyTo;
 }
-
-/** The module with what a context needs to take streams; it goes ahead of the first one. */
-export const FLOW_MODULE = 'file:///.library/flow.cjs';
 
 /** A reply to a call: the first item tells what it is. */
 export const REPLY_RESULT = 0;

@@ -91,14 +91,14 @@ export function start(host: MakerHost): Maker {
 
 /** The modules that the other thread was told to send to each context: every call would tell it again. */
 class Forwarded {
-  readonly #noted = new WeakMap<object, { readonly id: number; readonly modules: Set<string> }>();
+  /** A context that is connected again has another ID, and nothing of what it had. */
+  readonly #modules = new WeakMap<object, { readonly id: number; readonly modules: Set<string> }>();
 
-  /** False when it is noted already. A context that is connected again is another process, by another ID. */
+  /** False when it is noted already. */
   note(context: { readonly id: number }, module: string): boolean {
-    let noted = this.#noted.get(context);
-    if (noted?.id !== context.id) this.#noted.set(context, (noted = { id: context.id, modules: new Set() }));
-    const { modules } = noted;
-    return modules.size < modules.add(module).size;
+    let known = this.#modules.get(context);
+    if (known?.id !== context.id) this.#modules.set(context, (known = { id: context.id, modules: new Set() }));
+    return known.modules.size < known.modules.add(module).size;
   }
 }
 

@@ -48,8 +48,8 @@ export class Parenthood {
     if (kind !== 'parts') {
       if (message.srcId !== id) return;
       if (kind === 'id') this.#allocate();
-      else if (kind === 'below') this.#tellBelow();
-      else this.#watchContexts();
+      else if (kind === 'contexts') this.#watchContexts();
+      else this.#tellBelow();
     } else if (message.srcId === id) {
       // Of a context that has no parent to ask.
       this.#answer(this.#hasAll(names) ? ['parts', names] : ['no-parts']);
