@@ -4,8 +4,8 @@ import { UsageError } from '../core/errors.ts';
 import { TAG_STREAM, WIRE } from '../core/wire/tags.ts';
 import type { Destination, Wired } from '../core/wire/tags.ts';
 import { Producer } from './producer.ts';
-import { consume, quiet } from './source.ts';
-import type { Source } from './source.ts';
+import { consume, quiet, sourceOf } from './source.ts';
+import type { Source, StreamInput } from './source.ts';
 
 /**
  * Makes something that can be sent of a source of values: as an argument of a call or inside of one, in a message, and
@@ -18,10 +18,10 @@ import type { Source } from './source.ts';
  *
  * Where it is made it is the source itself, so that functions which take streams can be called as they are.
  *
- * @param source - an async iterable, a Readable of Node, or an Observable
+ * @param source - an async iterable, a Readable of Node, an Observable, or an iterable such as an array. Throws a UsageError for others
  */
-export function stream<T>(source: Source<T>): RemoteStream<T> {
-  return new LocalStream<T>(source);
+export function stream<T>(source: StreamInput<T>): RemoteStream<T> {
+  return new LocalStream<T>(sourceOf(source));
 }
 
 const throwLater: Report = (error) => {
