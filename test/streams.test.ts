@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
 import { NEVER, Observable, Subject, firstValueFrom, interval, lastValueFrom, of, range, take, toArray } from 'rxjs';
-import { RemoteStream, UsageError, stream } from 'tendril';
+import { RemoteStream, UsageError, attach, stream } from 'tendril';
 import type { ConnectedContext, Delivery } from 'tendril';
 import * as tasks from './fixtures/tasks.ts';
 import { failure, first, watchForLeaks, withChild } from './support/tree.ts';
@@ -238,6 +238,24 @@ describe('streams', () => {
       }
       // Those of the first report, and of the second.
       expect(now).toBe(before - 2);
+    }),
+  );
+
+  it(
+    'come to a process that has joined the tree, which cannot send any',
+    withChild(async (kid, { master }) => {
+      await first(kid.connected);
+      const listener = await master.listen();
+      const tree = await attach({ path: listener.path });
+      const seen = tree.context('kid');
+      if (seen === undefined) throw new Error('the context is not there');
+      const { lines } = await first(seen.call(tasks.report, 600));
+      expect(await lastValueFrom(lines.windowed({ values: 8 }).pipe(toArray()))).toHaveLength(600);
+      expect(await first(seen.with({ window: { values: 3 } }).call(tasks.generated, 500).pipe(toArray()))).toHaveLength(500);
+      expect(await failure(seen.call(tasks.total, stream([1])))).toMatchObject({ code: 'ERR_TENDRIL_STREAM_PLACE' });
+      expect(await failure(seen.with({ deadline: 100 }).call(tasks.untilCancelled))).toMatchObject({ code: 'ERR_TENDRIL_DEADLINE' });
+      await tree.close();
+      await listener.close();
     }),
   );
 

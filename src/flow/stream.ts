@@ -4,6 +4,7 @@ import { UsageError } from '../core/errors.ts';
 import { TAG_STREAM, WIRE } from '../core/wire/tags.ts';
 import type { Destination, Wired } from '../core/wire/tags.ts';
 import { Producer } from './producer.ts';
+import { relayed } from './relayed.ts';
 import { consume, quiet, sourceOf } from './source.ts';
 import type { Source, StreamInput } from './source.ts';
 
@@ -44,6 +45,7 @@ class LocalStream<T> extends RemoteStream<T> implements Wired {
 
   [WIRE](to?: Destination): { tag: number; content: unknown } {
     if (to === undefined) throw new UsageError('ERR_TENDRIL_STREAM_PLACE', 'a stream was sent where streams cannot be: send it as an argument of a call, in a message, or in a result');
+    if (relayed.has(to.router)) throw new UsageError('ERR_TENDRIL_STREAM_PLACE', 'a process that has joined a tree by attach() is seen as its listener, so that its streams cannot be found: have a function in the tree make them');
     // A value that cannot be encoded is looked at again, for what is wrong.
     if (this.#sent?.to !== to) {
       if (this.#sent?.producer.unused === false) throw new UsageError('ERR_TENDRIL_STREAM_USED', 'a stream can be sent once; make another one of a new source, for each attempt of a call with defer(() => context.call(fn, stream(...)))');
