@@ -29,7 +29,7 @@ const rules = sudo.plan({ password: 'secret' }).prompts ?? [];
 const PROMPT = 'tendril-sudo-prompt:';
 
 describe('prompts', () => {
-  const words = fc.constantFrom('tendril-sudo', 'prompt:', PROMPT, `[sudo: ${PROMPT}] Password: `, `[sudo: ${PROMPT}] Mot de passe\u00a0: `, '\n', '*', 'Sorry, try again.\n', 'lecture ', ':', ' ');
+  const words = fc.constantFrom('tendril-sudo', 'prompt:', PROMPT, `[sudo: ${PROMPT}] Password: `, `[sudo: ${PROMPT}] Mot de passe\u00a0: `, Buffer.from(`[sudo: ${PROMPT}] \u5bc6\u7801: `).toString('latin1'), '\n', '*', 'Sorry, try again.\n', 'lecture ', ':', ' ');
   const text = fc.array(words, { maxLength: 12 }).map((list) => list.join(''));
 
   it('are found wherever the output is cut, answered once, and never logged (REFERENCE 223)', () => {

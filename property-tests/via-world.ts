@@ -198,7 +198,7 @@ export class World {
     const unused = (): never => {
       throw new Error('nothing is called here');
     };
-    const scope: ContextScope = { router, reviver: { context: (id, name) => new Context(scope, id, name), sender: unused }, find: unused, callers: unused, open: unused, invoke: unused };
+    const scope: ContextScope = { router, reviver: { context: (id, name) => new Context(scope, id, name), sender: unused }, find: unused, callers: unused, open: unused, invoke: unused, service: unused };
     this.factory = new ContextFactory({
       scope,
       logLevel: 'info',

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
+import type { RouterEvent } from '../src/core/routing/router.ts';
 import type { ConnectedContext } from '../src/parent/connected-context.ts';
 import { DEFAULT_QUARANTINE_MS } from '../src/parent/routing/child-routing.ts';
 import { check } from './support.ts';
@@ -109,5 +110,31 @@ describe('contexts by way of others, over links that drop and delay', () => {
       }),
       300,
     );
+  });
+
+  it.each([
+    ['on the way', 'outer', 'ERR_TENDRIL_VIA_LOST'],
+    ['that is to connect', 'inner', 'ERR_TENDRIL_BAD_OPTION'],
+  ] as const)('fail with the error of a hop %s that refuses, at once', (_which, hop, code) => {
+    const world = new World(1);
+    const { broker, router } = world;
+    const refused: RouterEvent[] = [];
+    router.events.subscribe((event) => event.type === 'message-refused' && refused.push(event));
+    const well = { bootMs: 1, isStuck: false, failsAtOnce: false, isDeaf: false };
+    const outer = world.make('outer', well, undefined);
+    const inner = world.make('inner', well, outer);
+    broker.advance(BOOT_MS);
+    const { table } = world.processes.get(hop)!.router!;
+    if (hop === 'outer') table.delete(inner.id);
+    else table.add(inner.id + 1, table.parent!);
+    const last = world.make('last', well, inner);
+    const seen: unknown[] = [];
+    last.connected.subscribe({ error: (error: unknown) => seen.push(error) });
+    last.closed.subscribe(({ reason }) => seen.push(reason));
+    broker.advance(BOOT_MS);
+    expect(seen).toMatchObject([{ code, message: expect.stringContaining('via inner: ') as unknown }, 'failed']);
+    expect([refused, world.faults, world.warnings]).toEqual([[], [], []]);
+    void outer.shutdown();
+    broker.run();
   });
 });

@@ -2,9 +2,13 @@ import type { CurrentCall } from './core/call/current-call.ts';
 import type { Context } from './core/context.ts';
 import { UsageError } from './core/errors.ts';
 import type { Router } from './core/routing/router.ts';
+import type { ServeOptions } from './master/services.ts';
+import type { Serving } from './service/pool.ts';
 import type { Listening } from './parent/attach/listening.ts';
 import type { ConnectionMethods } from './parent/connection-methods.ts';
+import type { ParentRouter } from './parent/routing/parent-router.ts';
 import type { LogForwarder } from './core/log/forwarder.ts';
+import { servedCalls } from './service/served-calls.ts';
 
 // In a child `tendril` is the running core (src/core/child/library.ts), where these are real. In the master a module
 // that its children use is loaded too, so the names must be there; using them is a mistake that deserves a clear word.
@@ -19,9 +23,9 @@ function childOnly(name: string): never {
   }) as never;
 }
 
-/** The call that runs: its AbortSignal and its caller. In functions that run in a child. */
+/** The call that runs: its AbortSignal and its caller. In functions that run in a child, and in methods of services everywhere. */
 export function currentCall(): CurrentCall {
-  return onlyInChild('currentCall()');
+  return servedCalls.enabled ? servedCalls.current() : onlyInChild('currentCall()');
 }
 
 /** This child as a context. In functions that run in a child. */
@@ -45,5 +49,17 @@ export function detach(): Promise<void> {
   return onlyInChild('detach()');
 }
 
-/** The router of this child, with a method for every way to start a context, as a master has them. In functions that run in a child. */
-export const router: Router & { [Method in keyof ConnectionMethods]: ConnectionMethods[Method] } & Listening = childOnly('router');
+/** What the router of a child has, and a master. */
+interface Serves {
+  /**
+   * Serves other contexts, as `Master.serve()` does: an instance of a class with a static member `methods`, or such a class.
+   * Services that a context above calls are started by that.
+   */
+  serve(service: object, options?: ServeOptions): Serving;
+}
+
+/**
+ * The router of this child, with a method for every way to start a context, as a master has them, and `contexts`: those
+ * behind this child, whoever has made them. In functions that run in a child.
+ */
+export const router: Router & Serves & Pick<ParentRouter, 'contexts'> & { [Method in keyof ConnectionMethods]: ConnectionMethods[Method] } & Listening = childOnly('router');

@@ -1,12 +1,22 @@
 import os from 'node:os';
 import { describe, expect, it } from '@jest/globals';
+import { filter, share, tap } from 'rxjs';
+import type { ContextInfo } from 'tendril';
 import * as family from './fixtures/family.ts';
 import * as tasks from './fixtures/tasks.ts';
 import { nodesToTry } from './support/installed.ts';
-import { ended, failure, first, startedProcesses, watchForLeaks, withChild } from './support/tree.ts';
+import { ended, failure, first, startedProcesses, watchForLeaks, withChild, withTree } from './support/tree.ts';
 
 describe('code that runs in a child', () => {
   watchForLeaks();
+
+  it(
+    'knows its own context, as code in the master does (REFERENCE 15)',
+    withChild(async (kid, { master }) => {
+      expect([master.self.id, master.self.name, master.router.id]).toEqual([0, 'self', 0]);
+      expect(await first(kid.call(tasks.who))).toEqual({ self: kid.id, parent: 0, caller: 0 });
+    }),
+  );
 
   it(
     'makes contexts of its own on its router, and calls functions in them',
@@ -57,6 +67,50 @@ describe('code that runs in a child', () => {
       process.kill((await first(other.call(tasks.whereAmI))).pid, 'SIGKILL');
       expect(await first(other.closed)).toMatchObject({ reason: 'lost' });
       for (const pid of left) await ended(pid);
+    }),
+  );
+
+  it.each(['is shut down', 'loses its parent'])(
+    'ends without waiting for its children that are not up yet when it %s',
+    (how) =>
+      withTree({ graceMs: 60_000, maxHandshakes: 1 }, async ({ master }) => {
+        const top = master.local();
+        const kid = master.local({ via: top });
+        const [topPid, pid] = await Promise.all([top, kid].map(async (context) => (await first(context.call(tasks.whereAmI))).pid));
+        // Reads the core and never answers; the second waits for its turn.
+        const starting = [1, 2].map(() => master.local({ via: kid, nodePath: ['sh', '-c', 'echo it waits; cat <&3 >/dev/null'], bootTimeoutMs: 120_000 }));
+        const errors = Promise.all(starting.map(({ connected }) => failure(connected)));
+        await first(master.logs.pipe(filter(({ message }) => message === 'it waits')));
+        if (how === 'is shut down') await kid.shutdown();
+        else process.kill(topPid!, 'SIGKILL');
+        await ended(pid!);
+        for (const error of await errors) expect(error).toMatchObject({ code: how === 'is shut down' ? 'ERR_TENDRIL_CANCELLED' : 'ERR_TENDRIL_VIA_LOST' });
+      }),
+    30_000,
+  );
+
+  it(
+    'sees which contexts are behind it, whoever has made them',
+    withChild(async (kid, { master }) => {
+      expect(await first(kid.call(family.watched))).toEqual({ atOnce: 2, seen: [undefined, `watched of ${String(kid.id)} connecting `, `watched of ${String(kid.id)} connected ${process.version}`, undefined] });
+      const sets: (readonly ContextInfo[])[] = [];
+      const sighted = kid.call(family.behind).pipe(tap((set) => sets.push(set)), share());
+      const ended = failure(sighted);
+      await first(sighted);
+      const inner = master.local({ via: kid, name: 'inner' });
+      await first(inner.call(family.keep, 'innermost'));
+      await first(kid.call(family.keep, 'own'));
+      // What the master sees, without the context itself.
+      const known = await first(master.router.contexts.pipe(filter((set) => set.length === 4 && set.every(({ state }) => state === 'connected'))));
+      const expected = known.filter(({ id }) => id !== kid.id);
+      expect(expected.map(({ name }) => name).sort()).toEqual(['inner', 'innermost', 'own']);
+      expect(await first(kid.call(family.behind).pipe(filter((set) => set.length === 3 && set.every(({ state }) => state === 'connected'))))).toEqual(expected);
+      await inner.shutdown();
+      expect((await first(kid.call(family.behind).pipe(filter((set) => set.length === 1)))).map(({ name }) => name)).toEqual(['own']);
+      // Each change, in order.
+      expect(sets.map((set) => set.map(({ name, state }) => `${name} ${state}`)).slice(0, 4)).toEqual([[], ['inner connecting'], ['inner connected'], ['inner connected', 'innermost connecting']]);
+      await kid.shutdown();
+      expect(await ended).toMatchObject({ reason: 'respondent-gone' });
     }),
   );
 

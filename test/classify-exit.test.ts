@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { classifyExit, printable } from '../src/parent/connection/classify-exit.ts';
 import { COMMAND_METHODS } from '../src/parent/connection/commands/methods.ts';
+import { TTY_RULES } from '../src/parent/connection/commands/terminal.ts';
 import type { CommandMethod } from '../src/parent/connection/commands/plan.ts';
 
 /** Texts of real programs: what they print and how they end when the first stage cannot run. */
@@ -64,8 +65,9 @@ describe('classifyExit', () => {
     expect(error.output).toBe('Ünwelcome\ufffd[31m\nsh: 1: exec: node: not found\n');
   });
 
-  it('tells signals, lost connections and end of file apart', () => {
+  it('tells exit statuses, signals, lost connections and end of file apart (REFERENCE 129)', () => {
     const message = (exit: { code: number | null; signal: string | null } | undefined): string => classifyExit({ phase: 'core', output: '', exit }).message;
+    expect(message({ code: 3, signal: null })).toContain('exit status 3');
     expect(message({ code: null, signal: 'SIGKILL' })).toContain('ended by SIGKILL');
     expect(message({ code: null, signal: null })).toContain('connection lost');
     expect(message(undefined)).toContain('end of file');
@@ -120,8 +122,6 @@ const TOOL_TEXTS: readonly [method: keyof typeof COMMAND_METHODS, reason: string
   ['openssh', 'CONNECT_TIMEOUT', 255, 'Connection timed out during banner exchange'],
   ['openssh', 'UNREACHABLE', 255, 'ssh: connect to host 10.79.0.7 port 22: No route to host'],
   ['openssh', 'NOT_SSH', 255, 'kex_exchange_identification: Connection closed by remote host'],
-  // In the middle of a line it is someone's banner (REFERENCE 215).
-  ['openssh', 'CONNECT_EOF', 255, 'a banner: Permission denied (publickey) is what you get'],
   ['openssh', 'NODE_MISSING', 127, 'sh: 1: exec: node: not found'],
 ];
 
@@ -131,6 +131,28 @@ describe('the texts of tools', () => {
   it.each(TOOL_TEXTS)('%s: %s, exit status %i, %j', (method, reason, code, output) => {
     const { rules } = (COMMAND_METHODS[method] as CommandMethod<typeof OPTIONS>).plan(OPTIONS);
     expect(classifyExit({ phase: 'first-stage', output, exit: { code, signal: null } }, rules)).toMatchObject({ reason });
+  });
+});
+
+describe('a refusal of ssh', () => {
+  const reasonOf = (output: string): string => classifyExit({ phase: 'first-stage', output, exit: { code: 255, signal: null } }, COMMAND_METHODS.openssh.plan({ host: 'web' }).rules).reason;
+
+  it('is known at the begin of a line, with and without the name of the host; elsewhere it is a banner (REFERENCE 215)', () => {
+    for (const text of ['Permission denied (publickey,password).', 'Permission denied, please try again.', 'deploy@web1: Permission denied (publickey).']) {
+      expect([text, `Welcome to web1\n${text}\r\n`].map(reasonOf)).toEqual(['AUTH_FAILED', 'AUTH_FAILED']);
+      expect([`a banner: ${text}`, `Hint: "${text}"`].map(reasonOf)).toEqual(['CONNECT_EOF', 'CONNECT_EOF']);
+    }
+  });
+});
+
+describe('a terminal that cannot be made', () => {
+  it.each([
+    'script: failed to create pseudo-terminal: No space left on device',
+    'script: openpty failed: No such file or directory',
+  ])('is told as that: %s (REFERENCE 135)', (output) => {
+    const error = classifyExit({ phase: 'first-stage', output, exit: { code: 1, signal: null } }, TTY_RULES);
+    expect(error).toMatchObject({ reason: 'TTY_REQUIRED', phase: 'command', message: expect.stringContaining('no terminal could be made') });
+    expect(error.message).toContain(output);
   });
 });
 

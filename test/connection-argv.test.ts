@@ -45,6 +45,11 @@ const LINES: readonly [name: string, options: unknown, argv: readonly string[]][
   ['openssh', { host: 'web1', hostKeys: 'ignore' }, ['ssh', '-T', '-o', 'LogLevel=ERROR', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'GlobalKnownHostsFile=/dev/null', '-o', 'ServerAliveInterval=15', '-o', 'ServerAliveCountMax=3', '-o', 'ConnectTimeout=20', '--', 'web1', 'LINE']],
   ['command', { argv: ['nice', '-n', '5'] }, ['nice', '-n', '5', ...TAIL]],
   ['command', { argv: ['ssh', 'web1'], takes: 'line' }, ['ssh', 'web1', 'LINE']],
+  // Tools without a method of their own are commands like any other.
+  ['command', { argv: ['buildah', 'run', '--', 'web'] }, ['buildah', 'run', '--', 'web', ...TAIL]],
+  ['command', { argv: ['lxc', 'exec', '--mode=non-interactive', 'web', '--'] }, ['lxc', 'exec', '--mode=non-interactive', 'web', '--', ...TAIL]],
+  ['command', { argv: ['incus', 'exec', '--mode=non-interactive', 'web', '--'] }, ['incus', 'exec', '--mode=non-interactive', 'web', '--', ...TAIL]],
+  ['command', { argv: ['jexec', 'web'] }, ['jexec', 'web', ...TAIL]],
 ];
 
 const WRONG: readonly [name: string, options: unknown, option: string][] = [
@@ -98,6 +103,12 @@ describe('command lines of connection methods (REFERENCE 222, 226)', () => {
       expect(JSON.stringify([argv, env, rules, stage, tty])).not.toContain('hunter2');
     }
     expect(() => method('sudo').plan({ password: 'hunter2\n' })).toThrow(expect.not.objectContaining({ message: expect.stringContaining('hunter2') }));
+  });
+
+  it('gives ssh a terminal where it is to ask for a password, and for no way to look at host keys (REFERENCE 216)', () => {
+    const ttyOf = (options: object): unknown => method('openssh').plan({ host: 'web1', ...options }).tty;
+    expect(['enforce', 'accept-new', 'ignore'].map((hostKeys) => ttyOf({ hostKeys }))).toEqual([undefined, undefined, undefined]);
+    expect([ttyOf({ password: 'x' }), ttyOf({ passphrase: 'x' })]).toEqual(['asks', 'asks']);
   });
 
   it('keeps every word of a command behind a terminal', () => {

@@ -64,7 +64,7 @@ if (taken) process.stderr.write(`SKIPPED doas: this machine has a ${CONFIG} of i
     expect(await refusal(by('free', { username: 'tendril-no-one' }))).toMatchObject({ code: 'ERR_TENDRIL_USER_UNKNOWN' });
   });
 
-  it('says that there is no script(1) to make a terminal with', async () => {
+  it('says that there is no script(1) to make a terminal with (REFERENCE 135)', async () => {
     const { PATH } = process.env;
     process.env['PATH'] = '/nonexistent';
     try {

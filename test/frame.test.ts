@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { FrameTooLargeError } from '../src/core/errors.ts';
-import { DEFAULT_MAX_MESSAGE_SIZE, FrameDecoder, HEADER_LENGTH, IS_DEAD, OWN_BUFFER_THRESHOLD, encodeFrame } from '../src/core/wire/frame.ts';
+import { CONTINUES, DEFAULT_MAX_MESSAGE_SIZE, FrameDecoder, HEADER_LENGTH, IS_DEAD, MORE, OWN_BUFFER_THRESHOLD, encodeFrame } from '../src/core/wire/frame.ts';
 import type { Message } from '../src/core/wire/frame.ts';
 
 const hello: Message = { dstId: 0x0102, srcId: 0x0304, handle: 0x05060708, replyTo: 0x090a0b0c, data: Buffer.from('hello') };
@@ -47,13 +47,33 @@ describe('a frame', () => {
 });
 
 describe('FrameDecoder', () => {
-  it('has a default limit of 128 MiB', () => {
+  it('has a default limit of 64 KiB, header included: what is larger comes in fragments, up to 128 MiB by default', () => {
     expect(DEFAULT_MAX_MESSAGE_SIZE).toBe(134_217_728);
     const header = encodeFrame({ ...hello, data: Buffer.alloc(0) });
-    header.writeUInt32BE(DEFAULT_MAX_MESSAGE_SIZE, 12);
+    header.writeUInt32BE(64 * 1024 - HEADER_LENGTH, 12);
     expect(new FrameDecoder().push(header, false)).toEqual([]);
-    header.writeUInt32BE(DEFAULT_MAX_MESSAGE_SIZE + 1, 12);
+    header.writeUInt32BE(64 * 1024 - HEADER_LENGTH + 1, 12);
     expect(() => new FrameDecoder().push(header, false)).toThrow(FrameTooLargeError);
+  });
+
+  it('tells fragments by the first two bits of the length', () => {
+    const bytes = encodeFrame({ ...hello, part: MORE | CONTINUES });
+    expect(bytes.readUInt32BE(12)).toBe(0xc000_0005);
+    expect(one(bytes)).toMatchObject({ part: MORE | CONTINUES });
+    expect(Buffer.from(one(bytes).data).toString()).toBe('hello');
+    expect(encodeFrame(one(bytes)).equals(bytes)).toBe(true);
+  });
+
+  it('gives on what has come of a fragment, as a fragment, and hands the rest over as one', () => {
+    const bytes = encodeFrame({ ...hello, data: Buffer.from('hello, world'), part: MORE });
+    const decoder = new FrameDecoder();
+    const [first] = decoder.push(bytes.subarray(0, HEADER_LENGTH + 5), false);
+    expect(first).toMatchObject({ handle: hello.handle, part: MORE });
+    expect(Buffer.from(first?.data ?? []).toString()).toBe('hello');
+    expect(decoder.pending).toBe(HEADER_LENGTH);
+    const [second] = new FrameDecoder().push(Buffer.concat([decoder.takeRemainder(), bytes.subarray(HEADER_LENGTH + 5)]), true);
+    expect(second).toMatchObject({ handle: hello.handle, part: MORE | CONTINUES });
+    expect(Buffer.from(second?.data ?? []).toString()).toBe(', world');
   });
 
   it('names both sizes and the remedy when a frame is too large (REFERENCE 16)', () => {
@@ -69,7 +89,7 @@ describe('FrameDecoder', () => {
     expect(() => decoder.push(bytes.subarray(13, 16), true)).toThrow(FrameTooLargeError);
   });
 
-  it.each([OWN_BUFFER_THRESHOLD, OWN_BUFFER_THRESHOLD * 8])('gives a volatile payload of %d bytes memory that holds nothing else', (length) => {
+  it.each([OWN_BUFFER_THRESHOLD, OWN_BUFFER_THRESHOLD * 3])('gives a volatile payload of %d bytes memory that holds nothing else', (length) => {
     const chunk = Buffer.concat([encodeFrame(hello), encodeFrame({ ...hello, data: Buffer.alloc(length, 7) }), encodeFrame(hello)]);
     const [, large] = new FrameDecoder().push(chunk, true);
     expect(large?.data.length).toBe(length);

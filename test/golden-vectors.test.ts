@@ -11,7 +11,7 @@ import { TAG_CONTEXT, TAG_SENDER, TAG_STREAM, WIRE } from '../src/core/wire/tags
 import type { Wired } from '../src/core/wire/tags.ts';
 import { deadError, decodeValue, encodeValue } from '../src/core/wire/values.ts';
 import { unpackRecords } from '../src/importer/batch.ts';
-import type { Reviver } from '../src/core/wire/values.ts';
+import type { Reviver } from '../src/core/wire/revival.ts';
 
 interface Fields {
   readonly dstId: number;

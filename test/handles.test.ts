@@ -82,6 +82,26 @@ describe('handles', () => {
   );
 
   it(
+    'do not send what is over the limit: the log says so, and the call that tried goes on (REFERENCE 16, 18, 21)',
+    withChild(
+      async (kid, { logged }) => {
+        const mailbox = kid.handle<Uint8Array>();
+        const error = failure(mailbox);
+        expect(await first(kid.call(tasks.sendBytes, mailbox.sender, 100_000))).toBe('sent');
+        expect(await error).toMatchObject({ reason: 'too-large', message: expect.stringMatching(/^message too large \(\d+ bytes, max 65536 bytes\)$/) as unknown });
+        const told = /^dropped a message for handle \d+: message too large \(\d+ bytes, max 65536 bytes\)$/;
+        expect(await logged(({ message, context }) => context === 'kid' && told.test(message))).toMatchObject({ level: 'warn' });
+        const toKid = kid.handle<Uint8Array>(7002);
+        toKid.next(new Uint8Array(100_000));
+        toKid.close();
+        expect(await logged(({ message, context }) => context === 'self' && told.test(message))).toMatchObject({ level: 'warn' });
+        expect(await first(kid.call(tasks.add, 1, 2))).toBe(3);
+      },
+      { maxMessageSize: 65_536 },
+    ),
+  );
+
+  it(
     'wait for the context to be connected, in order, together with calls',
     withChild(async (kid) => {
       const mailbox = kid.handle<number>(5001);

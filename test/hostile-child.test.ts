@@ -115,7 +115,7 @@ describe('a hostile child', () => {
   );
 
   it(
-    'commands neither its parent nor its sibling',
+    'commands neither its parent nor its sibling (REFERENCE 249)',
     attacked(
       `const witness = DIRECTORY + '/executed';
       attack = () => {

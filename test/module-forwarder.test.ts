@@ -95,7 +95,7 @@ describe('modules over several hops (REFERENCE 1.2)', () => {
     expect(fromMaster).toBe(2);
   });
 
-  it('sends each module over each link once, to however many contexts below', () => {
+  it('sends each module over each link once, to however many contexts below (REFERENCE 244)', () => {
     new ModuleForwarder(node(1).router, 'rendered');
     new ModuleForwarder(node(3).router, 'rendered');
     const received = [2, 4].map((number) => new Received(node(number)));

@@ -279,7 +279,7 @@ describe('dead messages', () => {
 });
 
 describe('messages over the limit', () => {
-  it('fail the sender that waits for an answer (REFERENCE 17)', () => {
+  it('are dropped, which is told, and fail the sender that waits for an answer (REFERENCE 16, 17)', () => {
     const tree = family({ maxMessageSize: 100 });
     const got = listenForText(tree, 0, REPLY, 1);
     const there = tree.node(1).listen(HANDLE);
@@ -287,7 +287,7 @@ describe('messages over the limit', () => {
     tree.broker.run();
     expect(there).toEqual([]);
     expect(got.map(({ data }) => deadError(data))).toEqual([expect.objectContaining({ reason: 'too-large', message: 'message too large (101 bytes, max 100 bytes)' })]);
-    expect(refusals(tree, 0)).toEqual(['too-large']);
+    expect(tree.node(0).events).toContainEqual({ type: 'message-refused', reason: 'too-large', why: 'message too large (101 bytes, max 100 bytes)', srcId: 0, handle: HANDLE, via: undefined });
   });
 
   it('fail the one that was to receive them when no answer is wanted (REFERENCE 18)', () => {

@@ -21,6 +21,48 @@ describe('shutdown', () => {
   );
 
   it(
+    'need not be waited for: it begins at once, and `closed` tells its end (REFERENCE 29)',
+    withChild(async (kid, { master }) => {
+      const { pid } = await first(kid.call(tasks.whereAmI));
+      const down = kid.shutdown();
+      expect(startedProcesses()).toHaveLength(1);
+      expect(await failure(kid.call(tasks.add, 1, 2))).toMatchObject({ code: 'ERR_TENDRIL_SHUTDOWN' });
+      expect(await first(kid.closed)).toMatchObject({ reason: 'shutdown', exit: { signal: 'SIGTERM' } });
+      expect(() => process.kill(pid, 0)).toThrow();
+      expect(master.router.table.get(kid.id)).toBeUndefined();
+      expect(await failure(kid.call(tasks.add, 1, 2))).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL', reason: 'respondent-gone' });
+      await down;
+    }),
+  );
+
+  it(
+    'of a context that is gone does nothing (REFERENCE 31)',
+    withChild(async (kid, { master }) => {
+      const other = master.local();
+      const { pid } = await first(kid.call(tasks.whereAmI));
+      process.kill(pid, 'SIGKILL');
+      expect(await first(kid.closed)).toMatchObject({ reason: 'lost', exit: { signal: 'SIGKILL' } });
+      await kid.shutdown();
+      await kid.shutdown();
+      expect(await first(kid.closed)).toMatchObject({ reason: 'lost' });
+      expect(await first(other.call(tasks.add, 1, 2))).toBe(3);
+    }),
+  );
+
+  it(
+    'follows when the connection is cut: the process ends and is reaped (REFERENCE 32)',
+    withChild(async (kid, { master }) => {
+      const { pid } = await first(kid.call(tasks.whereAmI));
+      const pending = failure(kid.call(tasks.hang));
+      for (const stream of master.router.streams) stream.disconnect();
+      expect(await pending).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL', reason: 'respondent-gone' });
+      expect(await first(kid.closed)).toMatchObject({ reason: 'lost', exit: { signal: 'SIGTERM' } });
+      expect(() => process.kill(pid, 0)).toThrow();
+      expect(await failure(kid.call(tasks.add, 1, 2))).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL', reason: 'respondent-gone' });
+    }),
+  );
+
+  it(
     'works before the first call, when the child has one thread still',
     withChild(async (kid) => {
       await first(kid.connected);

@@ -202,7 +202,7 @@ async function leftClients(server: SshServer): Promise<number> {
 }
 
 describe('authentication', () => {
-  it('by a key given as text, bytes or a Secret', async () => {
+  it('by a key given as text, bytes or a Secret (REFERENCE 219)', async () => {
     const { login } = await start({ methods: ['publickey'] });
     for (const privateKey of [key.privateKey, Buffer.from(key.privateKey), new Secret(key.privateKey)]) {
       expect((await finish(await open({ ...without(login), privateKey }, 'echo in', broker))).stdout).toBe('in\n');
@@ -244,7 +244,7 @@ describe('authentication', () => {
     expect(error).toMatchObject({ reason: 'BAD_KEY', message: expect.stringMatching(/none cannot be used: it cannot be read \(ENOENT\)/) });
   });
 
-  it('says what it tried after a wrong password, and not the password', async () => {
+  it('says what it tried after a wrong password, and not the password (REFERENCE 219)', async () => {
     const { login } = await start({ banner: 'Authorised\u001b users only' });
     const error = await failureOf({ ...login, password: `wrong ${PASSWORD}`, privateKey: (await generateKeyPair()).privateKey }, broker);
     expect(error).toMatchObject({ reason: 'AUTH_FAILED', phase: 'authentication', output: 'Authorised\ufffd users only\n' });
@@ -252,7 +252,7 @@ describe('authentication', () => {
     expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(PASSWORD);
   });
 
-  it('fails for an unknown user and without anything to try', async () => {
+  it('fails for an unknown user and without anything to try (REFERENCE 219)', async () => {
     const { login } = await start();
     expect(await failureOf({ ...login, username: 'nobody' }, broker)).toMatchObject({ reason: 'AUTH_FAILED' });
     const bare = await failureOf({ ...without(login), identityFile: [], sshConfig: file('config', 'IdentityFile none\n') }, broker);
@@ -345,7 +345,7 @@ describe('authentication', () => {
 });
 
 describe('host keys', () => {
-  it('refuses an unknown host and says how to know it', async () => {
+  it('refuses an unknown host and says how to know it (REFERENCE 220)', async () => {
     const { login, server } = await start();
     const knownHosts = file('empty', '');
     const error = await failureOf({ ...login, knownHosts }, broker);
@@ -380,7 +380,7 @@ describe('host keys', () => {
     expect(await failureOf({ ...login, knownHosts }, broker)).toMatchObject({ reason: 'HOST_KEY_UNKNOWN', message: expect.stringMatching(/certificate authority at .*ca:1 only/) });
   });
 
-  it('accepts and remembers a new key in mode accept-new', async () => {
+  it('accepts and remembers a new key in mode accept-new (REFERENCE 220)', async () => {
     const { login, server } = await start();
     const knownHosts = join(directory, 'new', 'known_hosts');
     const accepting = await open({ ...login, knownHosts, hostKeys: 'accept-new' }, 'echo in', broker);

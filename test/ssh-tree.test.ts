@@ -14,7 +14,7 @@ import { failure, first, watchForLeaks, withTree } from './support/tree.ts';
 describe('a context over the embedded ssh server', () => {
   watchForLeaks();
 
-  it('is used like any other, and calls may come before it is connected', async () => {
+  it('is used like any other, and calls may come before it is connected (REFERENCE 214)', async () => {
     const keys = await generateKeyPair('ed25519');
     const server = await startSshServer({ users: { u: { publicKeys: [keys.publicKey] } }, banner: 'Type EC0 to proceed\n' });
     const directory = mkdtempSync(join(tmpdir(), 'tendril-ssh-'));

@@ -161,7 +161,7 @@ describe('the end of a context', () => {
 });
 
 describe('authority', () => {
-  it('to call, end and feed a context is its parents\' alone: siblings, cousins and children are refused (REFERENCE 249, S2, S3)', () => {
+  it('to call, end and feed a context belongs to its parents alone: siblings, cousins and children are refused (REFERENCE 249, S2, S3)', () => {
     const { tree, master, bastion, left, right } = dataCentres();
     const sibling = tree.born(left[1]!);
     const victim = left[2]!;
@@ -182,7 +182,7 @@ describe('authority', () => {
     for (const got of received) expect(got.length).toBe(4);
   });
 
-  it('to answer is the respondent\'s alone, at any distance (REFERENCE 245, S5)', () => {
+  it('to answer belongs to the respondent alone, at any distance (REFERENCE 245, S5)', () => {
     const { tree, left, right } = dataCentres();
     const got = left[3]!.listen(REPLY, { respondent: right[3]!.id });
     const told = deadTexts(right[2]!, REPLY, left[3]!.id);

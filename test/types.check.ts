@@ -1,7 +1,11 @@
 // Compiled by `npm run check`, never run: what the compiler infers for users.
 import os from 'node:os';
 import type { Observable } from 'rxjs';
-import type { ConnectedContext, Mailbox, RemoteModule, RemoteStream, Sender } from 'tendril';
+import type { ConnectedContext, Mailbox, RemoteModule, RemoteStream, Sender, ServicePolicy } from 'tendril';
+import type { ConnectionMethods, METHOD_OPTIONS } from '../src/parent/connection-methods.ts';
+import type { CallOptions } from '../src/core/context.ts';
+import type { CALL_OPTIONS } from '../src/parent/remote-context.ts';
+import type { CONTEXT_OPTIONS } from '../src/parent/context-options.ts';
 import type * as Tasks from './fixtures/tasks.ts';
 
 declare const context: ConnectedContext;
@@ -90,3 +94,61 @@ void tasks.noSuchFunction;
 void others.Svc.work;
 // @ts-expect-error a member of a remote module cannot be replaced
 tasks.add = plain;
+
+export const callOptionNames: Same<(typeof CALL_OPTIONS)[number], keyof CallOptions> = true;
+
+/** The names of options that are known when a program runs are those of the types. */
+type Known<Method extends keyof typeof METHOD_OPTIONS> = (typeof METHOD_OPTIONS)[Method][number] | (typeof CONTEXT_OPTIONS)[number];
+type Typed<Method extends keyof ConnectionMethods> = keyof NonNullable<Parameters<ConnectionMethods[Method]>[0]>;
+
+export const optionNames: { [Method in keyof ConnectionMethods]: Same<Known<Method>, Typed<Method>> } = {
+  local: true,
+  ssh: true,
+  sudo: true,
+  su: true,
+  doas: true,
+  docker: true,
+  podman: true,
+  kubectl: true,
+  lxc: true,
+  nsenter: true,
+  chroot: true,
+  openssh: true,
+  command: true,
+};
+
+// A service: the methods that its class lists, and nothing else.
+declare class Stock {
+  static readonly methods: { put: { policy: ServicePolicy }; count: { policy: ServicePolicy[] }; changes: object; secret: object };
+  put(name: string, count: number): void;
+  count(name: string): Promise<number>;
+  changes(): AsyncGenerator<string>;
+  hidden(): string;
+  private secret(): string;
+  value: number;
+}
+const stock = context.service(Stock);
+const named = context.with({ deadline: 10 }).service<typeof Stock>('stock');
+export const service: [
+  Same<keyof typeof stock, 'put' | 'count' | 'changes'>,
+  Same<ReturnType<typeof stock.count>, RemoteStream<number>>,
+  Same<ReturnType<typeof stock.changes>, RemoteStream<string>>,
+  Same<Parameters<typeof named.put>, [name: string, count: number]>,
+] = [true, true, true, true];
+// @ts-expect-error an argument of the wrong type
+stock.put('bolts', '12');
+// @ts-expect-error a method that is not listed
+void stock.hidden;
+// @ts-expect-error a class that is no service
+context.service(Svc);
+
+// Arguments of calls of a chain: values, and calls of the chain that give them.
+const chained = context.chain();
+chained.call(plain, 1, chained.module<typeof Tasks>('/tasks.ts').greet('x'));
+chained.module<typeof Tasks>('/tasks.ts').add(1, chained.call(builtinLength, 'x'));
+declare function builtinLength(text: string): Promise<number>;
+// @ts-expect-error the result of another type
+chained.call(plain, chained.call(promised), 'x');
+// @ts-expect-error calls of chains only
+context.call(plain, 1, context.call(generic<string>, 'text'));
+chained.reset();

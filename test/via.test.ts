@@ -89,7 +89,7 @@ describe('a context by way of another', () => {
       expect(await first(two.call(os.hostname))).toBe(os.hostname());
     }));
 
-  it('is served modules that the one on the way has had before, and those that it has not', () =>
+  it('is served modules that the one on the way has had before, and those that it has not (REFERENCE 244)', () =>
     withTree({}, async ({ master }) => {
       const one = master.local();
       expect(await first(one.call(tasks.add, 1, 2))).toBe(3);

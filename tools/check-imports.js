@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL('../', import.meta.url));
 /** From, to, and why not. The first is matched against our files, the second against our files and package names. */
 const FORBIDDEN = [
   [/^src\/core\//, /^src\/(?!core\/)/, 'core knows nobody'],
-  [/^src\/parent\//, /^src\/(?!core\/|importer\/|parent\/)/, 'parent knows core and the importer only'],
+  [/^src\/parent\//, /^src\/(?!core\/|flow\/|importer\/|parent\/|remote\/)/, 'parent knows core, streams, the importer and what it has others do only'],
   [/^src\/importer\//, /^src\/(?!core\/|importer\/)/, 'the importer knows core only'],
   [/^src\/importer\//, /^(?!src\/|node:)/, 'the importer is shipped: builtins are all that it may have'],
   [/^src\/(?!testing\/)/, /^src\/testing\//, 'the library does not need its test kit'],
@@ -29,6 +29,8 @@ for (const file of files) {
     edges.push({ target, typeOnly: typeOnly === true });
     // What the importer takes of core at run time would be in a child twice.
     if (/^src\/importer\//.test(file) && /^src\/core\//.test(target) && typeOnly !== true) faults.push(`${file} imports ${target}: types only, the rest comes from its host`);
+    // What is sent to contexts as a module of its own.
+    if (/^src\/remote\//.test(file) && !/^(?:src\/remote\/|node:)/.test(target) && typeOnly !== true) faults.push(`${file} imports ${target}: types only, what it needs of the core it asks its context for`);
     for (const [from, to, why] of FORBIDDEN) if (from.test(file) && to.test(target)) faults.push(`${file} imports ${target}: ${why}`);
     if (target.startsWith('src/') && !files.includes(target)) faults.push(`${file} imports ${target}, which is not there`);
   }

@@ -12,6 +12,9 @@ export const FORK_ADVANCED = 'fork advanced';
 export const PIPE = 'node pipe';
 export const PIPE_STATIC = 'node pipe, static buffer';
 export const RELAY = 'node relay';
+export const FILE_RELAY = 'node pipes';
+export const SFTP = 'ssh2 sftp';
+export const SSH2 = 'ssh2';
 export const MITOGEN = 'mitogen';
 
 const COMMANDS = {
@@ -21,6 +24,9 @@ const COMMANDS = {
   [PIPE]: [process.execPath, peer('pipe.js')],
   [PIPE_STATIC]: [process.execPath, peer('pipe.js'), 'static'],
   [RELAY]: [process.execPath, peer('relay.js')],
+  [FILE_RELAY]: [process.execPath, peer('file-relay.js')],
+  [SFTP]: [process.execPath, peer('sftp.js')],
+  [SSH2]: [process.execPath, peer('ssh2.js')],
   [MITOGEN]: [PYTHON, peer('mitogen_driver.py')],
 };
 

@@ -27,6 +27,7 @@ export async function startSshd() {
   const directory = mkdtempSync(join(tmpdir(), 'tendril-bench-'));
   const path = (name) => join(directory, name);
   let server;
+  let port;
   const close = async () => {
     if (server && server.exitCode === null && server.signalCode === null) {
       const over = once(server, 'exit');
@@ -39,10 +40,10 @@ export async function startSshd() {
     for (const key of ['host', 'user']) execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', '', '-f', path(key)]);
     // Root's sshd does not start without this empty directory, which an init script makes at boot.
     if (userInfo().uid === 0) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
-    const port = await freePort();
+    port = await freePort();
     writeFileSync(path('sshd_config'), [
       `Port ${port}`, 'ListenAddress 127.0.0.1', `HostKey ${path('host')}`, 'PidFile none', 'UsePAM no', 'UseDNS no', 'StrictModes no',
-      `AuthorizedKeysFile ${path('user.pub')}`, 'PasswordAuthentication no', 'KbdInteractiveAuthentication no', 'PermitRootLogin yes', 'MaxStartups 100',
+      `AuthorizedKeysFile ${path('user.pub')}`, 'PasswordAuthentication no', 'KbdInteractiveAuthentication no', 'PermitRootLogin yes', 'MaxStartups 100', 'Subsystem sftp internal-sftp',
       `SetEnv PATH=${dirname(process.execPath)}:/usr/local/bin:/usr/bin:/bin`, '',
     ].join('\n'));
     writeFileSync(path('known_hosts'), `[127.0.0.1]:${port} ${readFileSync(path('host.pub'), 'utf8')}`);
@@ -63,5 +64,5 @@ export async function startSshd() {
     await close();
     throw error;
   }
-  return { config: path('config'), close };
+  return { config: path('config'), port, user: userInfo().username, key: path('user'), close };
 }

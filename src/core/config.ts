@@ -17,6 +17,24 @@ export interface Keepalive {
   readonly countMax: number;
 }
 
+/** How often something may be done. */
+export interface Rate {
+  /** How often at once, after a pause. */
+  readonly burst: number;
+  /** How often per second in the long run. */
+  readonly perSecond: number;
+}
+
+/** What one direct child may ask of its parent, for itself and all that is behind it. Quotas of modules: src/master/modules. */
+export interface Quotas {
+  /** Context IDs that it may hold in blocks. */
+  readonly ids: number;
+  /** Requests for IDs. */
+  readonly idRequests: Rate;
+  /** Log records. Lines of output are among them, so honest programs need many at a time. */
+  readonly logs: Rate;
+}
+
 /**
  * What a parent tells a new child, as the data of the first frame of their stream (destination: the child's ID,
  * handle 0). It travels apart from the core, so that the core is compressed once for all children.
@@ -41,6 +59,8 @@ export interface ChildConfig {
   readonly keepalive: Keepalive | false;
   /** How many children this context boots at a time. */
   readonly maxHandshakes: number;
+  /** What a child of this context may ask of it, where the master says something else than the defaults. */
+  readonly quotas?: Partial<Quotas>;
   /** Which modules may come here. */
   readonly modules: ModulePolicyConfig;
 }

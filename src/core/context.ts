@@ -2,14 +2,14 @@ import type { CurrentCall } from './call/current-call.ts';
 import type { CallTarget, invoke } from './call/invoke.ts';
 import type { FunctionRef } from './call/protocol.ts';
 import type { RemoteStream, Window } from './call/remote-stream.ts';
-import type { Emitted, RemoteFunction, RemoteModule } from './call/types.ts';
+import type { ChainArguments, ChainModule, Emitted, RemoteFunction, RemoteModule, ServiceClass, ServiceClient } from './call/types.ts';
 import { UsageError } from './errors.ts';
 import { Mailbox } from './mailbox/mailbox.ts';
 import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
 import type { Router } from './routing/router.ts';
 import { Sender } from './mailbox/sender.ts';
 import { FIRST_RESERVED_HANDLE, LAST_RESERVED_HANDLE } from './wire/handles.ts';
-import type { Reviver } from './wire/values.ts';
+import type { Reviver } from './wire/revival.ts';
 import { TAG_CONTEXT, WIRE } from './wire/tags.ts';
 import type { Wired } from './wire/tags.ts';
 
@@ -20,6 +20,9 @@ export type FunctionFinder = (fn: RemoteFunction, callers?: readonly string[]) =
 
 /** Makes what `module()` gives: `call` is how its methods call a function. */
 export type ModuleOpener = (module: URL | string, call: (ref: FunctionRef, args: readonly unknown[]) => RemoteStream<unknown>) => unknown;
+
+/** Makes what `service()` gives: `call` is how its methods call. */
+export type ServiceOpener = (service: ServiceClass | string, call: (ref: FunctionRef, args: readonly unknown[]) => RemoteStream<unknown>, context: Context) => unknown;
 
 /** Options of calls. */
 export interface CallOptions {
@@ -67,6 +70,35 @@ export interface Callable {
    * @param module - the URL or absolute path of a file, or a builtin module such as `node:os`
    */
   module<T extends object>(module: URL | string): RemoteModule<T>;
+
+  /**
+   * A service in the context: each method that its class declares makes a call (docs/services.md). The first call by a
+   * context above starts the service there; others can call it once it runs, as far as the policies of its methods admit.
+   *
+   * Errors beside those of `call()`: a CallError with the code ERR_TENDRIL_NO_SERVICE, ERR_TENDRIL_NO_METHOD,
+   * ERR_TENDRIL_SERVICE_NOT_ACTIVE, ERR_TENDRIL_SERVICE_REFUSED, ERR_TENDRIL_SERVICE_ARGUMENTS or
+   * ERR_TENDRIL_SERVICE_BUSY; a ChannelError `invalid-handle` where no service runs at all.
+   *
+   * @param service - the class, which a module exports; or the name that the service is served under
+   */
+  service<S extends ServiceClass>(service: S | string): ServiceClient<S>;
+}
+
+/**
+ * Calls that run one after another, in the order of their subscription. Once one has failed, also because its module does
+ * not load or because it was cancelled, those behind it fail with its error without running (Mitogen's CallChain).
+ *
+ * An argument may be a call of the same chain: `chain.call(read, chain.call(open, path))`. It is made for the call that takes
+ * its result, ahead of it, in one round trip. Its result stays in the context, so it may be what cannot be sent, and is let
+ * go when the call that takes it has ended. Named twice in one expression it is made once.
+ */
+export interface Chain extends Callable {
+  call<F extends RemoteFunction>(fn: F, ...args: ChainArguments<Parameters<F>>): RemoteStream<Emitted<ReturnType<F>>>;
+  module<T extends object>(module: URL | string): RemoteModule<T> & ChainModule<T>;
+  /** A service, in a context that this one is above. */
+  service<S extends ServiceClass>(service: S | string): ServiceClient<S>;
+  /** Forgets a failure: calls that are made from now on run again, behind those that were made before. */
+  reset(): void;
 }
 
 /** What all contexts of one process share. */
@@ -75,6 +107,8 @@ export interface ContextScope extends MailboxScope {
   /** Notes where `call()` is called, for `find`, which runs later. */
   readonly callers?: (fn: RemoteFunction) => readonly string[];
   readonly open: ModuleOpener;
+  /** In a child it is there as soon as its code can have a context. */
+  readonly service?: ServiceOpener;
   readonly invoke: typeof invoke;
   /** The call that the running code belongs to, in a child. */
   readonly current?: () => CurrentCall | undefined;
@@ -122,20 +156,30 @@ export class Context implements Callable, Wired {
   }
 
   module<T extends object>(module: URL | string): RemoteModule<T> {
-    return this.#module(module, {});
+    return this.with({}).module(module);
+  }
+
+  service<S extends ServiceClass>(service: S | string): ServiceClient<S> {
+    return this.with({}).service(service);
   }
 
   /** Calls with options. */
   with(options: CallOptions): Callable {
+    const call = (ref: FunctionRef, args: readonly unknown[]): RemoteStream<unknown> => this.#invoke(() => ref, args, options);
     return {
       call: (fn, ...args) => this.#call(fn, args, options),
-      module: (module) => this.#module(module, options),
+      module: (module) => this.#scope.open(module, call) as never,
+      service: (service) => this.#scope.service?.(service, call, this) as never,
     };
   }
 
   /** A new chain: its calls run in order, and the first failure fails the rest without running them. */
-  chain(): Callable {
-    return this.with({ chain: `${String(this.#scope.router.id)}.${String(this.#scope.router.allocateHandle())}` });
+  chain(): Chain {
+    const { router } = this.#scope;
+    const name = `${String(router.id)}.${String(router.allocateHandle())}`;
+    const options = { chain: name };
+    let resets = 0;
+    return Object.assign(this.with(options), { reset: () => { options.chain = `${name}\0${String(++resets)}`; } }) as Chain;
   }
 
   /** Whether it is seen from the process of this scope: others may use the same ID for another. @internal */
@@ -177,10 +221,6 @@ export class Context implements Callable, Wired {
   #call<T>(fn: RemoteFunction, args: readonly unknown[], options: CallOptions): RemoteStream<T> {
     const callers = this.#scope.callers?.(fn);
     return this.#invoke(() => this.#scope.find(fn, callers), args, options);
-  }
-
-  #module<T>(module: URL | string, options: CallOptions): RemoteModule<T> {
-    return this.#scope.open(module, (ref, args) => this.#invoke(() => ref, args, options)) as RemoteModule<T>;
   }
 
   #invoke<T>(ref: () => FunctionRef, args: readonly unknown[], { chain, ...options }: CallOptions): RemoteStream<T> {

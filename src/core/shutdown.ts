@@ -15,13 +15,17 @@ export const DEFAULT_GRACE_MS = 5000;
 
 /**
  * Sends SHUTDOWN to every direct child and completes when all of them have disconnected, or `graceMs` later when some
- * have not; those are disconnected by force.
+ * have not; those are disconnected by force. One that is not up yet is not waited for: it may never be.
  */
 export function shutdownChildren(router: Router, graceMs: number): Observable<never> {
   return defer(() => {
     const { parent, twin } = router.table;
-    const children = [...router.streams].filter((stream) => stream !== parent && stream !== twin);
-    for (const child of children) router.send({ dstId: child.remoteId, srcId: router.id, handle: SHUTDOWN, replyTo: 0, data: Buffer.alloc(0) });
+    // The latest first: those that wait for their turn to be started must not get it.
+    const children = [...router.streams].filter((stream) => stream !== parent && stream !== twin).reverse();
+    for (const child of children) {
+      if (child.opened) router.send({ dstId: child.remoteId, srcId: router.id, handle: SHUTDOWN, replyTo: 0, data: Buffer.alloc(0) });
+      else child.disconnect();
+    }
     const allClosed = forkJoin(children.map((child) => child.closed)).pipe(take(1));
     const force = defer(() => {
       for (const child of children) child.disconnect();

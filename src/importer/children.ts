@@ -31,17 +31,29 @@ export interface MakerHost extends Internals {
   readonly needParts: (names: readonly string[]) => void;
   /** An ID for a new context. Blocks. */
   readonly allocateId: () => number;
+  /** What the other thread of this context has to say of those behind it; `take` gets what is new from now on. Blocks. */
+  readonly watchContexts: (take: (news: unknown) => void) => readonly unknown[];
   readonly send: ImporterHost['send'];
 }
 
-type Make = (method: string, options: object | undefined) => unknown;
+/** What that code gives. */
+export interface Maker {
+  readonly make: (method: string, options?: object) => unknown;
+  /** The contexts behind this one, as an observable. */
+  readonly contexts: unknown;
+}
 
-/** What comes on PARENTHOOD: parts of the library that are here now; an ID, or why there is none; news of this context. */
+/** What comes on PARENTHOOD: parts of the library that are here now; an ID, or why there is none; contexts; news of this one. */
 type Answer =
   | readonly ['parts', readonly string[]]
   | readonly ['id', id: number]
   | readonly ['error', code: string, message: string]
+  | readonly ['contexts']
+  | readonly ['context', news: unknown]
   | readonly ['no-parts']
+  | readonly ['parental']
+  | readonly ['below', ids: readonly number[]]
+  | readonly ['not-below', id: number]
   | readonly ['detached']
   | readonly ['refused', code: string, message: string]
   | readonly ['listening', number: number, path: string]
@@ -69,7 +81,10 @@ export class Children {
   readonly #listening = new Map<number, Waiting<string>>();
   readonly #closing = new Map<number, () => void>();
   #listeners = 0;
-  #make: Make | undefined;
+  #maker: Maker | undefined;
+  #onContext: ((news: unknown) => void) | undefined;
+  /** The contexts below this one; undefined as long as nobody wants to know. */
+  #below: Set<number> | undefined;
   #flow: Functions | undefined;
 
   constructor(store: Store, loaded: () => LoadedModule[]) {
@@ -83,10 +98,24 @@ export class Children {
   offer(library: Record<string, unknown>): void {
     const { internals } = this.#store.host;
     if (internals === undefined) return;
-    for (const method of METHODS) Object.defineProperty(internals.scope.router, method, { value: (options?: object) => (this.#make ??= this.#load(internals, library))(method, options) });
-    Object.defineProperty(internals.scope.router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
+    const { router } = internals.scope;
+    const maker = (): Maker => (this.#maker ??= this.#load(internals, library));
+    for (const method of METHODS) Object.defineProperty(router, method, { value: (options?: object) => maker().make(method, options) });
+    Object.defineProperty(router, 'contexts', { get: () => maker().contexts });
+    Object.defineProperty(router, 'listen', { value: (options: object = {}) => this.#listen(internals.config.id, options) });
     for (const name of FLOW) library[name] = (...args: unknown[]) => this.#streams()[name]?.(...args);
     library['detach'] = () => this.#detach(internals.config.id);
+  }
+
+  /** Whether a context is known to be below this one. */
+  isBelow(contextId: number): boolean {
+    return this.#below?.has(contextId) ?? false;
+  }
+
+  /** Has the other thread tell which contexts are below this one. It knows of none before this context has children. */
+  watchBelow(): void {
+    this.#below ??= new Set();
+    this.#store.host.send(PARENTHOOD, ['below'], this.#store.host.internals?.config.id);
   }
 
   /** Takes what came on PARENTHOOD. */
@@ -98,6 +127,15 @@ export class Children {
         return;
       case 'no-parts':
         this.#refused = true;
+        return;
+      case 'parental':
+        if (this.#below) this.watchBelow();
+        return;
+      case 'below':
+        for (const id of answer[1]) this.#below?.add(id);
+        return;
+      case 'not-below':
+        this.#below?.delete(answer[1]);
         return;
       case 'detached':
         this.#store.onDetached();
@@ -114,6 +152,9 @@ export class Children {
         return;
       case 'closed':
         this.#closing.get(answer[1])?.();
+        return;
+      case 'context':
+        this.#onContext?.(answer[1]);
         return;
       default:
         this.#answer = answer;
@@ -157,25 +198,26 @@ export class Children {
     return { path, close, [Symbol.asyncDispose]: close };
   }
 
-  #load(internals: Internals, library: Record<string, unknown>): Make {
+  #load(internals: Internals, library: Record<string, unknown>): Maker {
     const { host } = this.#store;
-    return this.#part(PARENT_ID, {
+    return this.part(PARENT_ID, {
       ...internals,
       library,
       loaded: this.#loaded,
       idOf: (module) => this.#store.idOf(module),
       needParts: (names) => { this.#needParts(names); },
       allocateId: () => this.#allocateId(internals.config.id),
+      watchContexts: (take) => this.#watchContexts(internals.config.id, take),
       send: (handle, value, dstId) => { host.send(handle, value, dstId); },
-    } satisfies MakerHost) as Make;
+    } satisfies MakerHost) as Maker;
   }
 
   #streams(): Functions {
-    return (this.#flow ??= this.#part(FLOW_ID, { ...this.#store.host.internals }) as Functions);
+    return (this.#flow ??= this.part(FLOW_ID, { ...this.#store.host.internals }) as Functions);
   }
 
   /** Loads a part of the library. Blocks the first time. */
-  #part(id: string, partHost: object): unknown {
+  part(id: string, partHost: object): unknown {
     const text = Buffer.from(this.#store.record(id)[2]).toString();
     const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-part' }) as (require: NodeJS.Require, host: object) => unknown;
     return start(this.#store.host.require, partHost);
@@ -193,13 +235,29 @@ export class Children {
   }
 
   #allocateId(selfId: number): number {
+    const got = this.#ask(selfId, 'id');
+    if (got?.[0] === 'id') return got[1];
+    throw this.#store.host.error(got?.[0] === 'error' ? got[1] : 'ERR_TENDRIL_NO_IDS', got?.[0] === 'error' ? got[2] : 'there is no ID for a new context');
+  }
+
+  #watchContexts(selfId: number, take: (news: unknown) => void): readonly unknown[] {
+    this.#needParts(['parent']);
+    const known: unknown[] = [];
+    this.#onContext = (news) => {
+      known.push(news);
+    };
+    this.#ask(selfId, 'contexts');
+    this.#onContext = take;
+    return known;
+  }
+
+  /** Asks the other thread of this context. */
+  #ask(selfId: number, kind: 'id' | 'contexts'): Answer | undefined {
     const { host } = this.#store;
     this.#answer = undefined;
-    host.send(PARENTHOOD, ['id'], selfId);
+    host.send(PARENTHOOD, [kind], selfId);
     const answer = (): Answer | undefined => this.#answer;
     host.wait(() => this.#answer !== undefined);
-    const got = answer();
-    if (got?.[0] === 'id') return got[1];
-    throw host.error(got?.[0] === 'error' ? got[1] : 'ERR_TENDRIL_NO_IDS', got?.[0] === 'error' ? got[2] : 'there is no ID for a new context');
+    return answer();
   }
 }

@@ -1,3 +1,5 @@
+import * as policies from './service-policies.ts';
+
 type ErrorClass = new (...args: never[]) => Error;
 
 /**
@@ -15,8 +17,14 @@ export function completeLibrary(library: Record<string, unknown>, error: (code: 
   class AttachError extends TendrilError {
     static readonly brand = 'AttachError';
   }
+  class CommandError extends TendrilError {
+    static readonly brand = 'CommandError';
+  }
+  class FileError extends TendrilError {
+    static readonly brand = 'FileError';
+  }
   /** The real one is loaded with the first stream. */
   const RemoteStream = Object.defineProperty(() => undefined, Symbol.hasInstance, { value: (value?: Record<symbol, unknown> | null) => value?.[Symbol.for('tendril.stream')] === true });
   const attach = (): Promise<never> => Promise.reject(error('ERR_TENDRIL_CHILD_CALL', 'attach() is not available in a child: it takes modules that only a program of its own has'));
-  return Object.assign(library, { AttachError, AttachedTree: library['Master'], ConnectError, ConnectedContext: library['Context'], DeadlineError, ModuleResponder: library['Master'], RemoteStream, attach });
+  return Object.assign(library, { AttachError, AttachedTree: library['Master'], CommandError, ConnectError, ConnectedContext: library['Context'], DeadlineError, FileError, RemoteCommand: library['Master'], RemoteContext: library['Context'], ModuleResponder: library['Master'], RemoteStream, attach, ...policies });
 }

@@ -1,50 +1,16 @@
 import { isBuiltin } from 'node:module';
 import { dirname } from 'node:path';
-import type { ModuleLink, ModuleRecord } from '../core/importer/records.ts';
+import type { ModuleRecord } from '../core/importer/records.ts';
 import { internals } from './commonjs.ts';
 import { compileModule } from './compiling.ts';
 import { virtualPath, virtualUrl } from './ids.ts';
 import { checkAttribute, checkExtension, exposesModuleExports } from './attributes.ts';
 import type { LoadedModule } from './children.ts';
+import { AMBIGUOUS, exportNames, provides, resolveExport } from './es-module.ts';
+import type { Dependency, EsModule, Steps } from './es-module.ts';
 import { expose, namespace, synthetic, valuesOf } from './namespaces.ts';
 import type { Binding } from './namespaces.ts';
 import type { Store } from './store.ts';
-
-/** What a rendered module does in two steps: make its functions and bindings, then run. */
-type Steps = Iterator<void> | AsyncIterator<void>;
-
-/** Something that is imported. */
-interface Dependency {
-  /** An ES module of ours; undefined for everything else. */
-  readonly module: EsModule | undefined;
-  readonly namespace: object;
-  readonly names: ReadonlySet<string> | undefined;
-  /** Evaluates what is not an ES module; `again` says that a failure of before is thrown once more. */
-  readonly run: (again: boolean) => void;
-}
-
-interface EsModule {
-  readonly id: string;
-  readonly link: ModuleLink;
-  readonly namespace: object;
-  readonly dependencies: Dependency[];
-  readonly local: Map<string, Binding>;
-  steps: Steps | undefined;
-  state: 'linking' | 'linked' | 'evaluating' | 'waiting' | 'done' | 'failed';
-  error: unknown;
-  /** While it is evaluated: the first module of the circle that it is in, as an index. */
-  circle: number;
-  /** The first module of the circle, once that is closed: what becomes of it becomes of all. */
-  root: EsModule | undefined;
-  /** Settles when the first step of a module that awaits is done. */
-  ready: Promise<unknown> | undefined;
-  /** Settles when its asynchronous evaluation has. */
-  pending: Promise<void> | undefined;
-}
-
-/** A name that two `export *` give differently, which is no export. */
-const AMBIGUOUS = Symbol('ambiguous');
-type Resolution = { readonly owner: object; readonly name: string; readonly binding: Binding } | typeof AMBIGUOUS | undefined;
 
 /**
  * Links and evaluates ES modules that the master has rendered as functions, in the order of ECMA-262, section 16.2: for
@@ -329,62 +295,6 @@ function commonJs([id, format, source, , , names]: ModuleRecord): Dependency {
   const known = new Set(['default', ...listed]);
   expose(shown, new Map([...known].map((name) => [name, () => values.get(name)])));
   return { module: undefined, namespace: shown, names: known, run };
-}
-
-function provides(dependency: Dependency | undefined, name: string): boolean {
-  if (dependency === undefined) return false;
-  const { module, names } = dependency;
-  if (module === undefined) return names === undefined || names.has(name);
-  const resolution = resolveExport(module, name, new Set());
-  return resolution !== undefined && resolution !== AMBIGUOUS;
-}
-
-/** ECMA-262, GetExportedNames. */
-function exportNames(module: EsModule, seen: Set<EsModule>): Set<string> {
-  if (seen.has(module)) return new Set();
-  seen.add(module);
-  const names = new Set(module.local.keys());
-  for (const index of module.link.stars) {
-    const dependency = module.dependencies[index];
-    const others = dependency?.module ? exportNames(dependency.module, seen) : (dependency?.names ?? new Set(Object.keys(dependency?.namespace ?? {})));
-    for (const name of others) if (name !== 'default') names.add(name);
-  }
-  return names;
-}
-
-/** ECMA-262, ResolveExport. */
-function resolveExport(module: EsModule, name: string, seen: Set<string>): Resolution {
-  const step = `${module.id} ${name}`;
-  if (seen.has(step)) return undefined;
-  seen.add(step);
-  const reexport = module.link.reexports.find(([exported]) => exported === name);
-  if (reexport) {
-    const [, index, imported] = reexport;
-    const dependency = module.dependencies[index];
-    const owner = dependency?.namespace ?? module;
-    if (imported === null) return { owner, name: '*', binding: () => owner };
-    return from(dependency, imported, seen);
-  }
-  const binding = module.local.get(name);
-  if (binding) return { owner: module.namespace, name, binding };
-  if (name === 'default') return undefined;
-  let found: Resolution;
-  for (const index of module.link.stars) {
-    const resolution = from(module.dependencies[index], name, seen);
-    if (resolution === AMBIGUOUS) return AMBIGUOUS;
-    if (resolution === undefined) continue;
-    if (found === undefined) found = resolution;
-    else if (found !== AMBIGUOUS && (found.owner !== resolution.owner || found.name !== resolution.name)) return AMBIGUOUS;
-  }
-  return found;
-}
-
-function from(dependency: Dependency | undefined, name: string, seen: Set<string>): Resolution {
-  if (dependency === undefined) return undefined;
-  if (dependency.module) return resolveExport(dependency.module, name, seen);
-  const { namespace: owner, names } = dependency;
-  if (names && !names.has(name)) return undefined;
-  return { owner, name, binding: () => (owner as Record<string, unknown>)[name] };
 }
 
 /** What `require()` gives for an ES module, as Node does (its documentation, "Loading ECMAScript modules using require()"). */

@@ -58,7 +58,7 @@ export function start(given: ImporterHost | WorkerStart, part: string): Importer
 }
 
 function create(host: ImporterHost, part: string): WorkerImporter {
-  const store: Store = new Store(host, 'native', () => [...loadedEsModules(store), ...loadedCommonJs(store)]);
+  const store: Store = new Store(host, 'native', () => [...loadedEsModules(store), ...loadedCommonJs(store)], (id) => evaluate(id));
   (Module as unknown as { registerHooks(hooks: Hooks): void }).registerHooks({
     resolve: (specifier, context, next) => resolve(store, specifier, context, next),
     load: (url, context, next) => load(store, url, context, next),
@@ -74,6 +74,7 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   const importModule = nativeImport();
   const fed = feeding(store);
   let compiles = false;
+  const evaluate = (id: string): unknown => store.services.find(id) ?? store.chains.find(id) ?? (store.record(id)[1] === 'module' ? importModule(virtualUrl(id)) : internals._load(virtualPath(id), undefined, false));
   return {
     ...fed,
     take: (handle, value) => {
@@ -82,7 +83,7 @@ function create(host: ImporterHost, part: string): WorkerImporter {
       compiles ||= withCaches;
       fed.take(handle, value);
     },
-    load: (id) => (store.record(id)[1] === 'module' ? importModule(virtualUrl(id)) : internals._load(virtualPath(id), undefined, false)),
+    load: evaluate,
   };
 }
 

@@ -22,7 +22,7 @@ export function start(given: ImporterHost | WorkerStart, part: string): Importer
 }
 
 function create(host: ImporterHost, part: string): WorkerImporter {
-  const store: Store = new Store(host, 'rendered', () => [...linker.loaded(), ...loadedCommonJs(store)]);
+  const store: Store = new Store(host, 'rendered', () => [...linker.loaded(), ...loadedCommonJs(store)], (id) => evaluate(id));
   const linker = new Linker(store);
   const { prototype } = internals;
   const original = prototype.load;
@@ -37,9 +37,10 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   serveFiles(store);
   serveWorkers(store, part);
   syncBuiltinESMExports();
+  const evaluate = (id: string): unknown => store.services.find(id) ?? store.chains.find(id) ?? (store.record(id)[1] === 'module' ? linker.import(id) : internals._load(virtualPath(id), undefined, false));
   return {
     ...feeding(store),
-    load: (id) => (store.record(id)[1] === 'module' ? linker.import(id) : internals._load(virtualPath(id), undefined, false)),
+    load: evaluate,
   };
 }
 

@@ -9,6 +9,8 @@ import type { LoadedModule } from './children.ts';
 import { LIBRARY_ID, LIBRARY_PARTS, idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
 import { completeLibrary } from './library.ts';
 import { ModulePolicy, namesOf } from './policy.ts';
+import { Chains } from './chains.ts';
+import { Services } from './services.ts';
 
 /** The numbers of the core, which is not imported here: it would come a second time. */
 const GET_MODULE = 100;
@@ -28,6 +30,8 @@ export class Store {
   readonly host: ImporterHost;
   readonly policy: ModulePolicy;
   readonly children: Children;
+  readonly services: Services;
+  readonly chains: Chains;
   readonly #profile: Profile;
   readonly #records = new Map<string, ModuleRecord>();
   readonly #codeCaches = new Map<string, Uint8Array>();
@@ -38,12 +42,17 @@ export class Store {
   #resourceBytes = 0;
   readonly #waiting = new Map<string, ((answer: ResourceAnswer) => void)[]>();
 
-  /** @param loaded - the modules of the master's that have been evaluated here */
-  constructor(host: ImporterHost, profile: Profile, loaded: () => LoadedModule[]) {
+  /**
+   * @param loaded - the modules of the master's that have been evaluated here
+   * @param load - evaluates one, see {@link Importer.load}
+   */
+  constructor(host: ImporterHost, profile: Profile, loaded: () => LoadedModule[], load: (id: string) => unknown) {
     this.host = host;
     this.policy = new ModulePolicy(host.policy);
     this.#profile = profile;
     this.children = new Children(this, loaded);
+    this.services = new Services(this, loaded, load);
+    this.chains = new Chains(this);
   }
 
   /** Takes the answers and the packed records of a LOAD_MODULE. */
@@ -145,6 +154,7 @@ export class Store {
   #library(): ModuleRecord {
     const exports = completeLibrary(this.host.library(), this.host.error);
     this.children.offer(exports);
+    this.services.offer();
     Object.defineProperty(globalThis, library, { value: exports });
     const source = Buffer.from("module.exports=globalThis[Symbol.for('tendril.library')]");
     return [LIBRARY_ID, 'commonjs', source, {}, {}, Object.keys(exports), null];
@@ -254,7 +264,7 @@ export class Store {
     const asked = isVirtualUrl(whole) ? idOfUrl(whole) : isVirtualPath(whole) ? masterPath(whole) : whole;
     // A file that is named exactly is the first that Node would look at.
     const exact = exactId(kind, from, asked);
-    const denied = exact === undefined || this.policy.open ? undefined : this.policy.denial(namesOf(exact));
+    const denied = exact === undefined || this.policy.open || LIBRARY_PARTS.has(exact) ? undefined : this.policy.denial(namesOf(exact));
     if (denied !== undefined) return refused(denied);
     if (exact !== undefined && (this.#records.has(exact) || this.#arrived(exact))) return this.#checked(exact);
     return this.#checked(this.#ask(kind, from, asked));
@@ -267,7 +277,7 @@ export class Store {
   }
 
   #checked(target: Target): Target {
-    if (target === null || this.policy.open || target === LIBRARY_ID || !target.startsWith('file:')) return target;
+    if (target === null || this.policy.open || target === LIBRARY_ID || LIBRARY_PARTS.has(target) || !target.startsWith('file:')) return target;
     const refusal = this.policy.refusal(namesOf(target));
     return refusal === undefined ? target : refused(refusal);
   }

@@ -5,7 +5,7 @@ import { DEFAULT_READ_BUFFER_SIZE } from '../core/broker/broker.ts';
 import { receiveStreams } from '../core/call/consumer.ts';
 import { invoke } from '../core/call/invoke.ts';
 import { LOG_LEVELS } from '../core/config.ts';
-import type { ChildConfig, Keepalive, LogLevel, TraceLevel } from '../core/config.ts';
+import type { ChildConfig, Keepalive, LogLevel, Quotas, TraceLevel } from '../core/config.ts';
 import { Context, createReviver } from '../core/context.ts';
 import type { ContextScope } from '../core/context.ts';
 import { DecodeError, ShutdownError, UsageError, isError } from '../core/errors.ts';
@@ -37,16 +37,20 @@ import { ContextFactory } from '../parent/context-factory.ts';
 import type { ContextSpec } from '../parent/context-factory.ts';
 import type { ContextOptions } from '../parent/context-options.ts';
 import type { ModuleStats } from '../parent/context-stats.ts';
+import { checkNames } from '../parent/option-names.ts';
 import { ChildRouting } from '../parent/routing/child-routing.ts';
 import { unidirectional } from '../parent/routing/edge-policy.ts';
 import type { EdgePolicy } from '../parent/routing/edge-policy.ts';
 import { MAX_ID } from '../parent/routing/id-pool.ts';
 import { ParentRouter } from '../parent/routing/parent-router.ts';
-import type { Quotas } from '../parent/routing/quotas.ts';
 import { forward, forwardDetach } from '../parent/via/connector.ts';
 import { Parenthood } from '../parent/via/parenthood.ts';
 import { ATTACH_PARTS, PartLedger } from '../parent/via/part-ledger.ts';
 import { LogSink } from './log-sink.ts';
+import { Services } from './services.ts';
+import type { ServeOptions } from './services.ts';
+import type { Serving } from '../service/pool.ts';
+import { servedCalls } from '../service/served-calls.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import { callersOf, findFunction } from './modules/function-finder.ts';
 import { policyConfig } from './modules/options.ts';
@@ -80,9 +84,13 @@ export interface MasterOptions {
    * children. Messages between others are answered with a ChannelError `refused-by-routing`. Default false.
    */
   readonly unidirectional?: boolean;
-  /** Which messages may pass here from one child to another. Default: all, or none if {@link MasterOptions.unidirectional}. */
+  /**
+   * Which messages may pass here from one child to another. Default: all, or none if {@link MasterOptions.unidirectional}.
+   * Not inherited, for no function of the user's runs where children route: between the children of a child everything
+   * passes, or nothing if {@link MasterOptions.unidirectional}, which is inherited.
+   */
   readonly edgePolicy?: EdgePolicy;
-  /** What a direct child may ask of this master, with all that is behind it. Defaults, which hold further down: docs/limits.md. */
+  /** What a direct child may ask of its parent, with all that is behind it; here and in all children. Defaults: docs/limits.md. */
   readonly quotas?: Partial<Quotas>;
   /**
    * How connections are watched, here and in all children: when nothing has passed for an interval, the parent asks for a
@@ -96,6 +104,7 @@ export interface MasterOptions {
   readonly broker?: Broker;
 }
 
+const OPTIONS: Readonly<Record<keyof MasterOptions, 0>> = { logger: 0, logLevel: 0, maxMessageSize: 0, graceMs: 0, readBufferSize: 0, trace: 0, modules: 0, unidirectional: 0, edgePolicy: 0, quotas: 0, keepalive: 0, maxHandshakes: 0, broker: 0 };
 const MAX_LOG_TEXT = 128 * 1024;
 const NO_CACHE = new Uint8Array(0);
 /** Here ssh2 is the package that the user has installed. */
@@ -126,10 +135,12 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
   /** A hostile context must not fill the log. */
   readonly #dropLog = new RateLimit(20, 10_000);
   readonly #listeners: Listener[] = [];
+  readonly #services = new Services(() => this.#scope);
   #stopping: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
     super();
+    checkNames('Master', options, Object.keys(OPTIONS));
     checkOptions(options);
     this.#options = options;
     this.#keepalive = options.keepalive ?? DEFAULT_KEEPALIVE;
@@ -154,6 +165,8 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       find: findFunction,
       callers: callersOf,
       open: openModule,
+      service: this.#services.open,
+      current: () => servedCalls.find(),
       invoke,
     });
     this.self = new Context(this.#scope, 0, 'self');
@@ -163,7 +176,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
     });
     this.logs = this.#sink.records;
     this.#ledger = new PartLedger(this.router, partFile);
-    new Parenthood(this.router, this.#ledger, this.#routing.ids);
+    new Parenthood(this.router, this.#ledger, this.#routing);
     this.#factory = new ContextFactory({
       scope: this.#scope,
       logLevel: this.#sink.level,
@@ -233,6 +246,17 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
     return listener;
   }
 
+  /**
+   * Serves contexts of this tree (docs/services.md): they call `parent.service(Class)`, or by the name, what the policies of
+   * its methods admit. State is that of the instance.
+   *
+   * @param service - an instance of a class with a static member `methods`, or such a class
+   */
+  serve(service: object, options?: ServeOptions): Serving {
+    if (this.#stopping) throw new ShutdownError('this master');
+    return this.#services.serve(service, options);
+  }
+
   /** Ends all contexts in order, then this master. Resolves when nothing is left; never rejects. */
   shutdown(): Promise<void> {
     this.#stopping ??= (async () => {
@@ -277,6 +301,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       unidirectional: this.#options.unidirectional ?? false,
       keepalive,
       maxHandshakes: this.#maxHandshakes,
+      ...(this.#options.quotas && { quotas: this.#options.quotas }),
       modules: policyConfig(this.#options.modules ?? {}),
     };
     const sameNode = runsThisNode(method, options);
@@ -336,7 +361,11 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       this.#own('error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
     });
     this.router.events.subscribe((event) => {
-      if (event.type === 'message-refused') this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
+      if (event.type !== 'message-refused') return;
+      // Only our own are refused for their size.
+      if (event.reason === 'too-large') {
+        if (this.#dropLog.admits(this.broker.now())) this.#own('warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
+      } else this.#own('debug', `refused a message of context ${String(event.srcId)} for handle ${String(event.handle)}: ${event.reason}`);
     });
   }
 }
@@ -356,6 +385,7 @@ function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgeP
   if (readBufferSize !== undefined && !(Number.isInteger(readBufferSize) && readBufferSize >= 1024 && readBufferSize <= 16 * 1024 * 1024)) bad('readBufferSize', 'bytes from 1024 to 16777216', readBufferSize);
   if (edgePolicy !== undefined && typeof edgePolicy !== 'function') bad('edgePolicy', 'a function', edgePolicy);
   checkKeepalive(keepalive);
+  checkNames('quotas', quotas, ['ids', 'idRequests', 'logs'] satisfies (keyof Quotas)[]);
   if (maxHandshakes !== undefined && !(Number.isInteger(maxHandshakes) && maxHandshakes >= 1)) bad('maxHandshakes', 'a whole number from 1', maxHandshakes);
   if (quotas.ids !== undefined && !(Number.isInteger(quotas.ids) && quotas.ids >= 0 && quotas.ids <= MAX_ID)) bad('quotas.ids', `a whole number from 0 to ${String(MAX_ID)}`, quotas.ids);
   for (const name of ['idRequests', 'logs'] as const) {

@@ -2,8 +2,7 @@ import { AsyncSubject, ReplaySubject, Subscription, filter, firstValueFrom, take
 import type { Observable } from 'rxjs';
 import type { CallTarget } from '../core/call/invoke.ts';
 import type { FunctionRef } from '../core/call/protocol.ts';
-import { Context } from '../core/context.ts';
-import type { ContextScope } from '../core/context.ts';
+import type { Context, ContextScope } from '../core/context.ts';
 import { ChannelError, ShutdownError, TendrilError } from '../core/errors.ts';
 import { guarded } from '../core/mailbox/guarded-observable.ts';
 import type { Mailbox, MailboxOptions } from '../core/mailbox/mailbox.ts';
@@ -15,6 +14,7 @@ import type { ReconnectFunction } from './connection/reconnect.ts';
 import type { OutputChunk } from './connection/transport.ts';
 import { Rtt } from './context-stats.ts';
 import type { ContextStats } from './context-stats.ts';
+import { RemoteContext } from './remote-context.ts';
 
 /** What a context is made of. */
 export interface ContextPlan {
@@ -65,7 +65,7 @@ const ENDINGS: Readonly<Record<Closed['reason'], string>> = { shutdown: 'shut do
 /**
  * A context that this process has started. It can be used at once: calls and messages wait until it is connected.
  */
-export class ConnectedContext extends Context implements AsyncDisposable {
+export class ConnectedContext extends RemoteContext implements AsyncDisposable {
   /** Emits this context once it is connected, then completes; errors with the ConnectError. Replays. */
   readonly connected: Observable<this>;
   /** Emits once, when nothing of the context is left and it does not come again; then completes. Replays, never errors. */
@@ -204,6 +204,11 @@ export class ConnectedContext extends Context implements AsyncDisposable {
   /** Whether its present connection has ended, or never came to be. @internal */
   get gone(): boolean {
     return this.#failure !== undefined;
+  }
+
+  /** @internal */
+  protected override comesBack(): boolean {
+    return this.#plan.reconnect !== undefined;
   }
 
   /** @internal */

@@ -27,6 +27,28 @@ export interface TargetOptions extends ContextOptions, NodeOptions {
   readonly runtime?: RuntimeOption;
 }
 
+const TARGET = ['nodePath', 'runtime'] as const;
+
+/**
+ * The options of each method alone, by name; {@link CONTEXT_OPTIONS} come beside them. Here for who writes no types: what is
+ * misspelt would be ignored.
+ */
+export const METHOD_OPTIONS = {
+  local: ['nodePath', 'cwd', 'env'],
+  ssh: [...TARGET, 'host', 'port', 'username', 'password', 'privateKey', 'identityFile', 'passphrase', 'agent', 'keyboardInteractive', 'hostKeys', 'knownHosts', 'sshConfig', 'keepaliveIntervalMs', 'keepaliveCountMax', 'connectTimeoutMs', 'authTimeoutMs', 'commandTimeoutMs', 'onWarning'],
+  sudo: [...TARGET, 'username', 'password', 'preserveEnv', 'setHome', 'login', 'tty', 'sudoPath', 'sudoArgs'],
+  su: [...TARGET, 'username', 'password', 'login', 'shell', 'prompt', 'suPath'],
+  doas: [...TARGET, 'username', 'password', 'doasPath', 'doasArgs'],
+  docker: [...TARGET, 'container', 'image', 'username', 'workdir', 'dockerPath', 'dockerArgs', 'execArgs'],
+  podman: [...TARGET, 'container', 'username', 'workdir', 'podmanPath', 'podmanArgs', 'execArgs'],
+  kubectl: [...TARGET, 'pod', 'container', 'namespace', 'kubeContext', 'kubeconfig', 'kubectlPath', 'kubectlArgs'],
+  lxc: [...TARGET, 'container', 'lxcPath', 'lxcAttachPath', 'lxcAttachArgs'],
+  nsenter: [...TARGET, 'pid', 'namespaces', 'uid', 'gid', 'nsenterPath', 'nsenterArgs'],
+  chroot: [...TARGET, 'directory', 'username', 'chrootPath'],
+  openssh: [...TARGET, 'host', 'port', 'username', 'password', 'passphrase', 'identityFile', 'certificateFile', 'identitiesOnly', 'proxyJump', 'hostKeys', 'knownHosts', 'configFile', 'controlPath', 'controlPersist', 'compression', 'serverAliveInterval', 'serverAliveCountMax', 'connectTimeout', 'sshPath', 'sshArgs'],
+  command: [...TARGET, 'argv', 'takes', 'env', 'password', 'prompt', 'tty'],
+} as const;
+
 /**
  * Every way to start a context: methods of a master, and of `router` in a child. What is said of this machine is that of
  * the context which starts it: the option `via`, or else this one.

@@ -8,7 +8,9 @@ import { IS_DEAD } from '../core/wire/frame.ts';
 import { PROFILE } from '../core/wire/handles.ts';
 import { decodeValue } from '../core/wire/values.ts';
 import { safeTitle } from './bootstrap/first-stage.ts';
+import type { ShipOptions } from './bootstrap/runtime.ts';
 import { ConnectedContext } from './connected-context.ts';
+import { METHOD_OPTIONS } from './connection-methods.ts';
 import { ConnectError } from './connection/connect-error.ts';
 import type { Connection, ConnectionListener } from './connection/connection.ts';
 import { runsThisNode } from './connection/naming.ts';
@@ -16,14 +18,16 @@ import { checkKeepalive } from './connection/keepalive.ts';
 import { reconnectFunction } from './connection/reconnect.ts';
 import type { OutputChunk } from './connection/transport.ts';
 import type { ContextOptions } from './context-options.ts';
-import { methodOptions } from './context-options.ts';
+import { CONTEXT_OPTIONS, methodOptions } from './context-options.ts';
 import type { ContextStats } from './context-stats.ts';
+import { checkNames } from './option-names.ts';
 import { ViaConnection } from './via/via-connection.ts';
 import type { ViaPlan } from './via/via-connection.ts';
 import type { ConnectRequest } from './via/protocol.ts';
 import type { Stream } from '../core/routing/stream.ts';
 
 const DEFAULT_BOOT_TIMEOUT_MS = 30_000;
+const SHIP_OPTIONS: readonly (keyof ShipOptions)[] = ['ship', 'sha256', 'disk', 'timeoutMs'];
 
 /** What is to be connected, with everything decided. */
 export interface ContextSpec {
@@ -87,6 +91,7 @@ export class ContextFactory {
   }
 
   make(method: string, options: ContextOptions & object, defaultName: string): ConnectedContext {
+    checkOptionNames(method, options);
     checkKeepalive(options.keepalive);
     const reconnect = reconnectFunction(options.reconnect);
     const chosen = this.#checked(options.via);
@@ -160,6 +165,7 @@ export class ContextFactory {
         if (hopId !== undefined) this.#scope.detach(hopId, via.id, spec.id);
       },
       detached: () => via instanceof ConnectedContext && via.detached,
+      hop,
       route: () => this.#scope.route(via.id),
       dropRoute: () => {
         this.#scope.dropRoute(spec.id);
@@ -183,6 +189,12 @@ export class ContextFactory {
       },
     });
   }
+}
+
+function checkOptionNames(method: string, options: ContextOptions & { readonly runtime?: unknown }): void {
+  if (!Object.hasOwn(METHOD_OPTIONS, method)) return;
+  checkNames(`${method}()`, options, [...METHOD_OPTIONS[method as keyof typeof METHOD_OPTIONS], ...CONTEXT_OPTIONS]);
+  if (typeof options.runtime === 'object' && options.runtime !== null) checkNames('runtime', options.runtime, SHIP_OPTIONS);
 }
 
 /** What cannot be sent to the context that connects. */

@@ -32,9 +32,10 @@ export interface ContextOptions {
 }
 
 /** What every context has, whatever the method; the rest of the options is the method's. */
-const COMMON: ReadonlySet<string> = new Set<keyof ContextOptions>(['via', 'name', 'title', 'bootTimeoutMs', 'logLevel', 'onProfile', 'keepalive', 'reconnect']);
+export const CONTEXT_OPTIONS = ['via', 'name', 'title', 'bootTimeoutMs', 'logLevel', 'onProfile', 'keepalive', 'reconnect'] as const satisfies readonly (keyof ContextOptions)[];
+const COMMON: readonly string[] = CONTEXT_OPTIONS;
 
 /** The options of the method alone, as they travel to the context that connects. */
 export function methodOptions(options: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(options).filter(([name, value]) => !COMMON.has(name) && value !== undefined));
+  return Object.fromEntries(Object.entries(options).filter(([name, value]) => !COMMON.includes(name) && value !== undefined));
 }

@@ -1,10 +1,4 @@
-/** How often something may be done. */
-export interface Rate {
-  /** How often at once, after a pause. */
-  readonly burst: number;
-  /** How often per second in the long run. */
-  readonly perSecond: number;
-}
+import type { Rate } from '../core/config.ts';
 
 /** Counts how often something may be done within a {@link Rate}. */
 export class TokenBucket {

@@ -6,7 +6,7 @@ import { FrameDecoder, encodeFrame } from '../../src/core/wire/frame.ts';
 import type { Message } from '../../src/core/wire/frame.ts';
 import { Secret } from '../../src/core/wire/secret.ts';
 import { decodeValue, encodeValue } from '../../src/core/wire/values.ts';
-import type { Reviver } from '../../src/core/wire/values.ts';
+import type { Reviver } from '../../src/core/wire/revival.ts';
 
 /** Bytes of a neighbouring frame, which must never show through a `.buffer` that is handed out. */
 export const NEIGHBOUR = 'neighbour-secret';
@@ -17,7 +17,7 @@ export function overTheWire(value: unknown, volatile = false, reviver?: Reviver)
   const neighbour: Message = { dstId: 1, srcId: 2, handle: 3, replyTo: 0, data: Buffer.from(NEIGHBOUR) };
   const frame = encodeFrame({ ...neighbour, data, ...(tail && { tail }) });
   const chunk = Uint8Array.from(Buffer.concat([encodeFrame(neighbour), frame]));
-  const message = new FrameDecoder().push(chunk, volatile)[1];
+  const message = new FrameDecoder(chunk.length).push(chunk, volatile)[1];
   if (volatile) chunk.fill(0xee);
   if (message === undefined) throw new Error('the frame did not arrive');
   return decodeValue(message.data, undefined, reviver);

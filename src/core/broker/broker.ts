@@ -24,8 +24,13 @@ export interface Link {
   releaseReading?(): void;
   /** Shown each message that is about to be written, if the link wants to see them. */
   note?(message: Message): void;
-  /** Writes in order; never blocks and never throws. The parts must not change until they are written. */
-  write(parts: readonly Uint8Array[]): void;
+  /** Calls `written` when it can take more: then bulk is given to it little by little, so that other things can overtake it. */
+  readonly paced?: boolean;
+  /**
+   * Writes in order; never blocks and never throws. The parts must not change until they are written: `written` is called
+   * then by a link that is {@link Link.paced}, or when they never can be.
+   */
+  write(parts: readonly Uint8Array[], written?: () => void): void;
   /** Writes what is pending, then signals end of file. Reading goes on. */
   end(): void;
   /** Closes both directions at once; pending bytes are lost. */

@@ -14,16 +14,12 @@ function isDisconnect(error: unknown): boolean {
 }
 
 /** Writes parts as one batch: small ones are already joined by the caller, `cork` makes one `writev` of the rest. */
-function writeParts(target: Writable, parts: readonly Uint8Array[]): void {
+function writeParts(target: Writable, parts: readonly Uint8Array[], written?: () => void): void {
   if (target.destroyed || target.writableEnded) return;
-  const only = parts[0];
-  if (parts.length === 1 && only !== undefined) {
-    target.write(only);
-    return;
-  }
-  target.cork();
-  for (const part of parts) target.write(part);
-  target.uncork();
+  const last = parts.length - 1;
+  if (last > 0) target.cork();
+  parts.forEach((part, index) => target.write(part, index === last ? written : undefined));
+  if (last > 0) target.uncork();
 }
 
 /** The callback of an empty write comes after those of all writes before it, also when the target breaks. */
@@ -41,6 +37,7 @@ function drained(target: Writable): Observable<void> {
 /** A link over Node streams: the pipes of a spawned process, an ssh channel. */
 export class StreamLink implements Link {
   readonly chunks: Observable<Uint8Array>;
+  readonly paced = true;
   readonly volatile = false;
   readonly drained: Observable<void>;
   readonly #readable: Readable;
@@ -92,8 +89,8 @@ export class StreamLink implements Link {
     if (this.#reader !== undefined) this.#readable.resume();
   }
 
-  write(parts: readonly Uint8Array[]): void {
-    writeParts(this.#writable, parts);
+  write(parts: readonly Uint8Array[], written?: () => void): void {
+    writeParts(this.#writable, parts, written);
   }
 
   end(): void {
@@ -196,8 +193,8 @@ export class FdLink implements Link {
     return this.#writer.destroyed || this.#writer.writableEnded;
   }
 
-  write(parts: readonly Uint8Array[]): void {
-    writeParts(this.#writer, parts);
+  write(parts: readonly Uint8Array[], written?: () => void): void {
+    writeParts(this.#writer, parts, written);
   }
 
   end(): void {

@@ -12,6 +12,8 @@ export interface VirtualLinkOptions {
   readonly takeMs?: number;
   /** Cuts, and joins, what was written into chunks. Default: all that is there, at most {@link readBufferSize}. */
   readonly split?: Splitter;
+  /** How many bytes of each direction the operating system takes in a millisecond. Default: all at once, behind {@link takeMs}. */
+  readonly bytesPerMs?: number;
   /** Reads into one buffer that is overwritten after each delivery, so that a view that was kept shows. Default false. */
   readonly volatile?: boolean;
   /** Largest chunk in bytes. Default 128 KiB. */
@@ -89,6 +91,9 @@ class Pipe {
   pendingBytes = 0;
   readonly #taken = new Subject<void>();
   readonly #takeMs: number;
+  readonly #bytesPerMs: number;
+  /** When what was written last is taken. */
+  #lastTaking = 0;
   readonly #split: Splitter;
   readonly #readBuffer: Buffer | undefined;
   readonly #readBufferSize: number;
@@ -108,6 +113,7 @@ class Pipe {
     this.#wire = wire;
     this.#readBufferSize = options.readBufferSize ?? DEFAULT_READ_BUFFER_SIZE;
     this.#takeMs = options.takeMs ?? 0;
+    this.#bytesPerMs = options.bytesPerMs ?? Infinity;
     this.#split = options.split ?? ((available) => available);
     this.volatile = options.volatile ?? false;
     if (this.volatile) this.#readBuffer = Buffer.alloc(this.#readBufferSize);
@@ -118,19 +124,23 @@ class Pipe {
     return this.pendingBytes === 0 ? of(undefined) : this.#taken.pipe(take(1));
   }
 
-  write(parts: readonly Uint8Array[]): void {
+  write(parts: readonly Uint8Array[], written?: () => void): void {
     const length = parts.reduce((sum, part) => sum + part.length, 0);
     if (!this.#writable || length === 0) return;
-    if (this.#takeMs === 0) {
+    if (this.#takeMs === 0 && this.#bytesPerMs === Infinity) {
       this.#take(parts);
+      written?.();
       return;
     }
     this.pendingBytes += length;
-    this.#broker.after(this.#takeMs, () => {
+    const now = this.#broker.now();
+    this.#lastTaking = Math.max(now + this.#takeMs, this.#lastTaking) + length / this.#bytesPerMs;
+    this.#broker.after(this.#lastTaking - now, () => {
       if (this.pendingBytes === 0) return;
       this.pendingBytes -= length;
       this.#take(parts);
       if (this.pendingBytes === 0) this.#taken.next();
+      written?.();
     });
   }
 
@@ -244,6 +254,7 @@ class Pipe {
 
 class End implements Link {
   readonly chunks: Observable<Uint8Array>;
+  readonly paced = true;
   readonly volatile: boolean;
   readonly drained: Observable<void>;
   readonly #input: Pipe;
@@ -261,8 +272,8 @@ class End implements Link {
     return this.#output.pendingBytes;
   }
 
-  write(parts: readonly Uint8Array[]): void {
-    this.#output.write(parts);
+  write(parts: readonly Uint8Array[], written?: () => void): void {
+    this.#output.write(parts, written);
   }
 
   end(): void {

@@ -1,9 +1,10 @@
 import { DecodeError } from '../errors.ts';
 import type { MailboxScope } from '../mailbox/mailbox.ts';
-import { hasParentAuthority } from '../mailbox/policy.ts';
+import { anyContext, hasParentAuthority } from '../mailbox/policy.ts';
+import type { Policy } from '../mailbox/policy.ts';
 import { errorContent } from '../wire/call-error.ts';
 import type { ErrorContent } from '../wire/call-error.ts';
-import { IS_DEAD } from '../wire/frame.ts';
+import { IS_DEAD, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { CALL_CONTROL, CALL_FUNCTION } from '../wire/handles.ts';
 import { decodeValue } from '../wire/values.ts';
@@ -11,17 +12,16 @@ import { windowOf } from './credit.ts';
 import type { CallTracker } from './current-call.ts';
 import { Execution } from './execution.ts';
 import type { ExecutionOwner, ResolveFunction } from './execution.ts';
-import { CONTROL_CANCEL, CONTROL_CREDIT } from './protocol.ts';
+import { CONTROL_CANCEL, CONTROL_CREDIT, callKey } from './protocol.ts';
 import type { CallRequest, RequestOptions } from './protocol.ts';
-import { ReplyPath, callKey } from './reply-path.ts';
+import { ReplyPath } from './reply-path.ts';
 
 /** How many failed chains are remembered; the oldest are forgotten. */
 const MAX_FAILED_CHAINS = 1024;
 
-/** Runs the functions that parents ask for. Calls run concurrently; those of one chain one after another. */
+/** Runs what others ask for. Calls run concurrently; those of one chain one after another. */
 export class Dispatcher implements ExecutionOwner {
   readonly #scope: MailboxScope;
-  readonly #resolve: ResolveFunction;
   readonly #tracker: CallTracker;
   readonly #running = new Map<number, Execution>();
   /** The last call of each chain that is under way. */
@@ -33,10 +33,15 @@ export class Dispatcher implements ExecutionOwner {
 
   constructor(scope: MailboxScope, resolve: ResolveFunction, tracker: CallTracker) {
     this.#scope = scope;
-    this.#resolve = resolve;
     this.#tracker = tracker;
-    scope.router.addHandler(CALL_FUNCTION, { policy: hasParentAuthority, deliver: (message) => { this.#onCall(message); } });
-    scope.router.addHandler(CALL_CONTROL, { policy: hasParentAuthority, deliver: (message) => { this.#onControl(message); } });
+    this.answer(CALL_FUNCTION, hasParentAuthority, resolve);
+    // It names a call of its sender's.
+    scope.router.addHandler(CALL_CONTROL, { policy: anyContext, deliver: (message) => { this.#onControl(message); } });
+  }
+
+  /** Runs the calls that come on a handle. Those on CALL_FUNCTION can be in chains. */
+  answer(handle: number, policy: Policy, resolve: ResolveFunction): void {
+    this.#scope.router.addHandler(handle, { policy, deliver: (message) => { this.#onCall(message, resolve); } });
   }
 
   /** Whether user code is under way, or its asynchronous work. */
@@ -67,7 +72,7 @@ export class Dispatcher implements ExecutionOwner {
     else this.#idle = done;
   }
 
-  #onCall(message: Message): void {
+  #onCall(message: Message, resolve: ResolveFunction): void {
     if (message.replyTo === IS_DEAD) return;
     const reply = new ReplyPath(this.#scope, message);
     let request: CallRequest;
@@ -77,33 +82,34 @@ export class Dispatcher implements ExecutionOwner {
       reply.error(errorContent(error));
       return;
     }
-    const [chain] = request;
+    const [chain, module, className, name, args] = request;
     const execution = new Execution(reply, message.srcId, this, request[5]?.w);
     const left = request[5]?.d;
     if (left !== undefined) execution.expire(this.#scope.router.broker, left);
-    if (chain === null) this.#run(execution, request);
-    else this.#enchain(execution, request, `${String(message.srcId)}/${chain}`);
-  }
-
-  #run(execution: Execution, [, module, className, name, args]: CallRequest): void {
-    // Known before it runs: a function may end the process, and its caller is to be told.
-    this.#running.set(execution.key, execution);
-    execution.run(this.#tracker, () => this.#resolve({ module, className, name }), args);
+    const run = (): void => {
+      // Known before it runs: a function may end the process, and its caller is to be told.
+      this.#running.set(execution.key, execution);
+      execution.run(this.#tracker, () => resolve({ module, className, name }, execution, payloadLength(message)), args);
+    };
+    if (chain === null || message.handle !== CALL_FUNCTION) run();
+    else this.#enchain(execution, run, `${String(message.srcId)}/${chain}`);
   }
 
   /** Runs a call of a chain behind the one before it, unless the chain has failed. */
-  #enchain(execution: Execution, request: CallRequest, chainKey: string): void {
-    const before = this.#chains.get(chainKey);
-    this.#chains.set(chainKey, execution);
+  #enchain(execution: Execution, run: () => void, chainKey: string): void {
+    // One that was reset is in order behind what it was before.
+    const [order = ''] = chainKey.split('\0');
+    const before = this.#chains.get(order);
+    this.#chains.set(order, execution);
     this.#running.set(execution.key, execution);
     execution.then((error) => {
       if (error) this.#chainFailed(chainKey, error);
-      if (this.#chains.get(chainKey) === execution) this.#chains.delete(chainKey);
+      if (this.#chains.get(order) === execution) this.#chains.delete(order);
     });
     const begin = (): void => {
       const failed = this.#failedChains.get(chainKey);
       if (failed) execution.reject(failed);
-      else if (!execution.ended) this.#run(execution, request);
+      else if (!execution.ended) run();
     };
     if (before) before.then(begin);
     else begin();

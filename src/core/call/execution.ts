@@ -11,8 +11,8 @@ import type { FunctionRef } from './protocol.ts';
 import type { WindowSize } from './remote-stream.ts';
 import type { ReplyPath } from './reply-path.ts';
 
-/** Finds the function of a call; may have to wait for its module. Throws when there is no such function. */
-export type ResolveFunction = (ref: FunctionRef) => ((...args: unknown[]) => unknown) | PromiseLike<(...args: unknown[]) => unknown>;
+/** Finds the function of a call; may have to wait for its module. Throws when there is no such function. `bytes` is the length of the message. */
+export type ResolveFunction = (ref: FunctionRef, execution: Execution, bytes: number) => ((...args: unknown[]) => unknown) | PromiseLike<(...args: unknown[]) => unknown>;
 
 /** Who started an execution. */
 export interface ExecutionOwner {

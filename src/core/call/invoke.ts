@@ -8,6 +8,7 @@ import { onAbort } from './abort.ts';
 import { Consumer } from './consumer.ts';
 import { windowOf } from './credit.ts';
 import type { CurrentCall } from './current-call.ts';
+import { dependentCalls, noteCall, release } from './dependent.ts';
 import { FLOW_MODULE, WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
 import type { FunctionRef, RequestOptions } from './protocol.ts';
 import { RemoteStream } from './remote-stream.ts';
@@ -54,17 +55,36 @@ export interface CallerScope extends MailboxScope {
 
 /** A call as a cold observable: every subscription sends one CALL_FUNCTION; unsubscribing cancels it. */
 export function invoke<T>(scope: CallerScope, spec: CallSpec): RemoteStream<T> {
-  return new RemoteStream<T>(
+  const result = new RemoteStream<T>(
     scope.router.broker.report,
     'subscriber of a call',
     (subscriber, manual, window) => {
-      const call = new Invocation(scope, spec, subscriber, manual, window);
-      call.start(spec.inherit === false ? undefined : scope.current?.());
-      return call;
+      const dependent = spec.chain === null ? undefined : dependentCalls(scope, spec);
+      const current = spec.inherit === false ? undefined : scope.current?.();
+      const call = new Invocation(scope, dependent?.last ?? spec, subscriber, manual, window);
+      if (dependent === undefined) {
+        call.start(current);
+        return call;
+      }
+      // What becomes of them shows in the call that takes their results.
+      const first = dependent.first.map((needed) => invoke(scope, needed).subscribe({ error: () => undefined }));
+      call.start(current);
+      return {
+        unsubscribe: () => {
+          call.unsubscribe();
+          for (const one of first) one.unsubscribe();
+          release(scope, spec, dependent.keys);
+        },
+      };
     },
     spec.window,
   );
+  noteCall(result, spec);
+  return result;
 }
+
+/** Chains that have failed which are remembered for a context; the oldest are forgotten. */
+const MAX_FAILED_CHAINS = 1024;
 
 /** One call under way, at the caller. */
 class Invocation extends Consumer {
@@ -120,6 +140,13 @@ class Invocation extends Consumer {
 
   protected override settle(error: Error): void {
     this.#failed = true;
+    const { chain, target } = this.#spec;
+    // Also when the context is lost: another may be there when the next call of the chain is made.
+    if (chain !== null && !target.chains.has(chain)) {
+      const [oldest] = target.chains.keys();
+      if (oldest !== undefined && target.chains.size >= MAX_FAILED_CHAINS) target.chains.delete(oldest);
+      target.chains.set(chain, error);
+    }
     super.settle(error);
   }
 
@@ -159,10 +186,8 @@ class Invocation extends Consumer {
       const to: Destination = { router, contextId, keep: (stream) => this.#streams.push(stream) };
       const encoded = encodeEnvelope([chain, ref.module, ref.className, ref.name, args, ...options], 4, 'args', to);
       if (this.#streams.length > 0) target.prepare({ module: FLOW_MODULE, className: null, name: '' });
-      this.open(contextId, CALL_FUNCTION, CALL_CONTROL, encoded);
+      this.open(contextId, ref.handle ?? CALL_FUNCTION, CALL_CONTROL, encoded);
     } catch (error) {
-      // The other side never hears of this call, so that its chain fails here.
-      if (chain !== null) target.chains.set(chain, error as Error);
       this.settle(error as Error);
     }
   }

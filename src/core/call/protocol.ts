@@ -5,9 +5,11 @@ export interface FunctionRef {
   readonly module: string;
   readonly className: string | null;
   readonly name: string;
+  /** The handle that the call goes to; CALL_FUNCTION when it is left out. */
+  readonly handle?: number;
 }
 
-/** Payload of CALL_FUNCTION. The reply handle of the message identifies the call. */
+/** Payload of CALL_FUNCTION, and of CALL_SERVICE. The reply handle of the message identifies the call. */
 export type CallRequest = readonly [chain: string | null, module: string, className: string | null, name: string, args: readonly unknown[], options?: RequestOptions];
 
 /** What a caller wants otherwise than it is by default. */
@@ -20,6 +22,11 @@ export interface RequestOptions {
 
 /** The module with what a context needs to take streams; it goes ahead of the first one. */
 export const FLOW_MODULE = 'file:///.library/flow.cjs';
+
+/** Identifies a call at its callee: reply handles are unique within the caller only. */
+export function callKey(srcId: number, replyTo: number): number {
+  return srcId * 2 ** 32 + replyTo;
+}
 
 /** A reply to a call: the first item tells what it is. */
 export const REPLY_RESULT = 0;

@@ -4,12 +4,7 @@ import type { ErrorContent } from '../wire/call-error.ts';
 import type { Message } from '../wire/frame.ts';
 import { encodeEnvelope } from '../wire/values.ts';
 import type { Encoded } from '../wire/values.ts';
-import { REPLY_COMPLETE, REPLY_ERROR } from './protocol.ts';
-
-/** Identifies a call at its callee: reply handles are unique within the caller only. */
-export function callKey(srcId: number, replyTo: number): number {
-  return srcId * 2 ** 32 + replyTo;
-}
+import { REPLY_COMPLETE, REPLY_ERROR, callKey } from './protocol.ts';
 
 /** Sends the replies to one call. */
 export class ReplyPath {

@@ -8,12 +8,13 @@ import { SharedState } from './shared-state.ts';
 export class BrokerLink implements Link {
   readonly chunks: Observable<Uint8Array>;
   readonly volatile = true;
+  readonly paced = true;
   readonly drained: Observable<void>;
   readonly #fds: FdLink;
   readonly #state: SharedState;
   readonly #broker: Broker;
   readonly #idle = new Subject<void>();
-  #queue: Uint8Array[] = [];
+  #queue: { readonly parts: readonly Uint8Array[]; readonly written: (() => void) | undefined }[] = [];
   #queued = 0;
   /** We have the lock, and bytes in the descriptor's queue. */
   #writing = false;
@@ -39,16 +40,14 @@ export class BrokerLink implements Link {
     return this.#queued + this.#fds.pendingBytes;
   }
 
-  write(parts: readonly Uint8Array[]): void {
+  write(parts: readonly Uint8Array[], written?: () => void): void {
     // While we have the lock, the order of the descriptor's own queue is all that is needed.
     if (this.#writing) {
-      this.#fds.write(parts);
+      this.#fds.write(parts, written);
       return;
     }
-    for (const part of parts) {
-      this.#queue.push(part);
-      this.#queued += part.length;
-    }
+    this.#queue.push({ parts, written });
+    for (const { length } of parts) this.#queued += length;
     this.#begin();
   }
 
@@ -99,10 +98,8 @@ export class BrokerLink implements Link {
       return;
     }
     this.#writing = true;
-    const parts = this.#queue;
-    this.#queue = [];
+    for (const { parts, written } of this.#queue.splice(0)) this.#fds.write(parts, written);
     this.#queued = 0;
-    this.#fds.write(parts);
     this.#settle();
   }
 

@@ -21,7 +21,7 @@ export function run(core: Uint8Array, thread?: BrokerThreadData): void {
   // The options of this process are not for its own subprocesses.
   process.execArgv.length = 0;
   const header = readFully(HEADER_LENGTH);
-  const [frame] = new FrameDecoder().push(Buffer.concat([header, readFully(header.readUInt32BE(12))]), false);
+  const [frame] = new FrameDecoder(Infinity).push(Buffer.concat([header, readFully(header.readUInt32BE(12))]), false);
   const config = decodeValue(frame?.data ?? header) as ChildConfig;
   new MainThread(core, config).start(() => {
     try {

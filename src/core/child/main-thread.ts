@@ -13,6 +13,7 @@ import { ShutdownError, TendrilError, isError } from '../errors.ts';
 import { ImporterSlot } from '../importer/importer.ts';
 import { LogForwarder } from '../log/forwarder.ts';
 import { hasParentAuthority } from '../mailbox/policy.ts';
+import { Joiner } from '../routing/joiner.ts';
 import { Router } from '../routing/router.ts';
 import { Stream } from '../routing/stream.ts';
 import { LINGER_MS, endProcess } from '../shutdown.ts';
@@ -54,6 +55,8 @@ export class MainThread {
   readonly #log: LogForwarder;
   readonly #tracker = new CallTracker();
   readonly #importer: ImporterSlot;
+  /** Of messages for the importer, which are taken in more ways than one. */
+  readonly #joiner: Joiner;
   readonly #dispatcher: Dispatcher;
   readonly #flushStdio: () => void;
   #profiler: Session | undefined;
@@ -81,6 +84,7 @@ export class MainThread {
     this.#config = config;
     this.#link = new MainLink(this.#state, config.parentIds, config.readBufferSize);
     this.#router = new Router(this.#broker, config);
+    this.#joiner = new Joiner(config.maxMessageSize);
     this.#stream = new Stream(this.#broker, config.parentIds[0] ?? 0, config.maxMessageSize);
     this.#router.table.parent = this.#stream;
     this.#router.add(this.#stream);
@@ -91,6 +95,8 @@ export class MainThread {
       this.#log.record(stream, 'info', line);
     });
     const contexts = childContexts(this.#router, config.name);
+    const resolve: ImporterSlot['resolve'] = (ref) => this.#importer.resolve(ref);
+    this.#dispatcher = new Dispatcher(contexts.scope, resolve, this.#tracker);
     let library: Record<string, unknown> | undefined;
     this.#importer = new ImporterSlot({
       require: createRequire('/dev/null/tendril/'),
@@ -103,10 +109,9 @@ export class MainThread {
       },
       library: () => (library ??= childLibrary(contexts, this.#log, this.#tracker)),
       error: (code, message) => new TendrilError(code, message),
-      internals: { scope: contexts.scope, config, Stream, Context, encodeEnvelope, encodeValue, decodeValue, deadError },
+      internals: { scope: contexts.scope, config, dispatcher: this.#dispatcher, tracker: this.#tracker, resolve, Stream, Context, encodeEnvelope, encodeValue, decodeValue, deadError },
     });
-    this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#importer.resolve(ref), this.#tracker);
-    for (const handle of TO_IMPORTER) this.#router.addHandler(handle, { policy: hasParentAuthority, deliver: (message) => { this.#toImporter(message); } });
+    for (const handle of TO_IMPORTER) this.#router.addHandler(handle, { fragments: true, policy: hasParentAuthority, deliver: (message) => { this.#toImporter(message); } });
     this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: (message) => { if (message.replyTo !== IS_DEAD) this.#shutdown(); } });
     this.#lease = new MainLease({
       state: this.#state,
@@ -122,6 +127,9 @@ export class MainThread {
     });
     this.#broker.faults.subscribe(({ error, where }) => {
       this.#log.record('tendril', 'error', `${where}: ${isError(error) ? (error.stack ?? error.message) : String(error)}`);
+    });
+    this.#router.events.subscribe((event) => {
+      if (event.type === 'message-refused' && event.reason === 'too-large') this.#log.record('tendril', 'warn', `dropped a message for handle ${String(event.handle)}: ${event.why}`);
     });
     traceTo(config.trace, 'main');
     if (config.profile) this.#profiler = startProfiler();
@@ -188,8 +196,10 @@ export class MainThread {
   #toImporter(message: Message): void {
     if (message.replyTo === IS_DEAD || this.#taken.has(message)) return;
     this.#taken.add(message);
-    if (message.handle === LOAD_MODULE) this.#modules.push(message);
-    this.#importer.receive(message);
+    const whole = message.part ? this.#joiner.join(message) : message;
+    if (!whole) return;
+    if (whole.handle === LOAD_MODULE) this.#modules.push(whole);
+    this.#importer.receive(whole);
   }
 
   #recall(): void {
@@ -300,7 +310,7 @@ export class MainThread {
     this.#log.urgent = true;
     this.#dispatcher.failAll(error);
     this.#flushStdio();
-    this.#stream.flush();
+    this.#stream.settle();
     if (this.#port === undefined) return;
     // It waits for the parent, it does not hang; the grace bounds it.
     this.#state.answer();

@@ -1,5 +1,7 @@
 import { compileFunction } from 'node:vm';
 import { inflateRawSync } from 'node:zlib';
+import type { CallTracker } from '../call/current-call.ts';
+import type { Dispatcher } from '../call/dispatch.ts';
 import type { FunctionRef } from '../call/protocol.ts';
 import type { ChildConfig } from '../config.ts';
 import type { Context, ContextScope } from '../context.ts';
@@ -15,6 +17,10 @@ import type { ModuleBatch, ModulePolicyConfig } from './records.ts';
 export interface Internals {
   readonly scope: ContextScope;
   readonly config: ChildConfig;
+  readonly dispatcher: Dispatcher;
+  readonly tracker: CallTracker;
+  /** Finds the function of a call, as for a call from outside. */
+  readonly resolve: ImporterSlot['resolve'];
   readonly Stream: typeof Stream;
   readonly Context: typeof Context;
   readonly encodeEnvelope: typeof encodeEnvelope;

@@ -5,7 +5,7 @@ import type { Router } from '../routing/router.ts';
 import { IS_DEAD } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { decodeValue, deadError, encodeValue } from '../wire/values.ts';
-import type { Reviver } from '../wire/values.ts';
+import type { Reviver } from '../wire/revival.ts';
 import { GuardedObservable } from './guarded-observable.ts';
 import type { Policy } from './policy.ts';
 import { Sender } from './sender.ts';

@@ -7,11 +7,12 @@ import type { DeadReason } from '../errors.ts';
 import { GuardedObservable } from '../mailbox/guarded-observable.ts';
 import { hasParentAuthority } from '../mailbox/policy.ts';
 import type { Policy } from '../mailbox/policy.ts';
-import { IS_DEAD, payloadLength } from '../wire/frame.ts';
+import { IS_DEAD, MORE, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { DEL_ROUTE, FIRST_DYNAMIC_HANDLE, PING } from '../wire/handles.ts';
 import { decide } from './decide.ts';
 import type { DropReason, Gate, StreamStats } from './gate.ts';
+import { Joiner, conversationKey } from './joiner.ts';
 import type { Stream } from './stream.ts';
 import { RouteTable } from './table.ts';
 
@@ -19,6 +20,8 @@ import { RouteTable } from './table.ts';
 export interface Handler {
   /** Takes a message, or a dead message (`replyTo` is IS_DEAD). A throw is reported and harms nothing else. */
   deliver(message: Message): void;
+  /** Takes fragments as they come, and joins them by itself. */
+  readonly fragments?: boolean;
   /** The only context that may send here; its end is announced by a dead message. */
   readonly respondent?: number;
   /** Who else may send here; {@link hasParentAuthority} when there is no respondent either. */
@@ -32,7 +35,7 @@ export type RouterEvent =
   | { readonly type: 'route-added'; readonly id: number; readonly via: number; readonly name: string }
   | { readonly type: 'route-removed'; readonly id: number; readonly via: number }
   | { readonly type: 'message-dropped'; readonly reason: DropReason; readonly why: string; readonly srcId: number; readonly handle: number; readonly via: number | undefined }
-  | { readonly type: 'message-refused'; readonly reason: DeadReason; readonly srcId: number; readonly handle: number; readonly via: number | undefined };
+  | { readonly type: 'message-refused'; readonly reason: DeadReason; readonly why: string; readonly srcId: number; readonly handle: number; readonly via: number | undefined };
 
 /** Who a router is. */
 export interface RouterOptions {
@@ -48,11 +51,6 @@ const ioChannel = channel('tendril:io');
 
 /** Characters of the text of a dead message. */
 const MAX_REASON = 1024;
-
-/** One number for a pair: handles have 32 bits, context IDs 16. */
-function conversationKey(contextId: number, handle: number): number {
-  return contextId * 2 ** 32 + handle;
-}
 
 const randomHandles = new Uint32Array(1024);
 
@@ -76,6 +74,7 @@ export class Router {
   readonly #conversations = new Map<number, Handler>();
   readonly #respondents = new Map<number, Set<number>>();
   readonly #streams = new Set<Stream>();
+  readonly #joiner: Joiner;
   readonly #queue: { message: Message; from: Stream | undefined }[] = [];
   #delivering = false;
   #closed = false;
@@ -87,6 +86,7 @@ export class Router {
     this.parentIds = options.parentIds;
     this.maxMessageSize = options.maxMessageSize;
     this.table = new RouteTable(options.id);
+    this.#joiner = new Joiner(options.maxMessageSize);
     this.events = new GuardedObservable(broker.report, 'subscriber of the events of a router', (subscriber) => this.#events.subscribe(subscriber));
     // From above, where the sender is the parent or the other thread of this context. From children: src/parent.
     this.addHandler(DEL_ROUTE, { deliver: (message) => { this.delRoute(message); }, policy: ({ srcId }) => srcId === this.parentIds[0] || srcId === this.id });
@@ -156,6 +156,7 @@ export class Router {
     const handler = this.#handlers.get(handle);
     if (handler === undefined) return;
     this.#handlers.delete(handle);
+    this.#joiner.forget(handler.respondent, handle);
     if (handler.respondent === undefined) return;
     const handles = this.#respondents.get(handler.respondent);
     handles?.delete(handle);
@@ -172,6 +173,7 @@ export class Router {
 
   removeConversation(contextId: number, handle: number): void {
     this.#conversations.delete(conversationKey(contextId, handle));
+    this.#joiner.forget(contextId, handle);
   }
 
   /** Sends a message of this context. */
@@ -198,6 +200,7 @@ export class Router {
 
   /** Tells everyone who waits for `id` that no answer will come. */
   contextGone(id: number, reason: DeadReason = 'respondent-gone', text = 'the respondent Context has disconnected'): void {
+    this.#joiner.forget(id);
     for (const handle of [...(this.#respondents.get(id) ?? [])]) this.#deadHere(this.#handlers.get(handle), handle, id, reason, text);
     for (const [key, handler] of [...this.#conversations]) {
       // One that is told may end others.
@@ -264,7 +267,7 @@ export class Router {
   #deliver(message: Message, from: Stream | undefined): void {
     const conversation = this.#conversations.size === 0 ? undefined : this.#conversations.get(conversationKey(message.srcId, message.handle));
     if (conversation !== undefined) {
-      this.#hand(conversation, message);
+      this.#hand(conversation, message, from);
       return;
     }
     const handler = this.#handlers.get(message.handle);
@@ -280,12 +283,14 @@ export class Router {
       else this.#refuse(message, 'unexpected-source', 'reply from unexpected context', from);
       return;
     }
-    this.#hand(handler, message);
+    this.#hand(handler, message, from);
   }
 
-  #hand(handler: Handler, message: Message): void {
+  #hand(handler: Handler, message: Message, from?: Stream): void {
     try {
-      handler.deliver(message);
+      const whole = message.part && !handler.fragments ? this.#joiner.join(message, from) : message;
+      if (whole) handler.deliver(whole);
+      else if (whole === null) this.#overLimit(handler, message, from);
     } catch (error) {
       this.broker.report(error, `handler of handle ${String(message.handle)}`);
     }
@@ -308,18 +313,26 @@ export class Router {
   }
 
   #reply(message: Message, reason: DeadReason, text: string): void {
-    if (message.replyTo === 0 || message.replyTo === IS_DEAD) return;
+    // One answer to all fragments of a message: to the last, if it comes to that.
+    if (message.replyTo === 0 || message.replyTo === IS_DEAD || ((message.part ?? 0) & MORE) !== 0) return;
     this.sendDead(message.srcId, message.replyTo, reason, text);
   }
 
+  /** Whoever waits must wake up, as in {@link Router.send}. */
+  #overLimit(handler: Handler, message: Message, from: Stream | undefined): void {
+    const text = 'the fragments of a message are more, or smaller, than they may be';
+    this.#refuse({ ...message, part: 0 }, 'too-large', text, from);
+    if (message.replyTo === 0) this.#deadHere(handler, message.handle, message.srcId, 'too-large', text);
+  }
+
   #refuse(message: Message, reason: DeadReason, text: string, from: Stream | undefined): void {
-    this.emit({ type: 'message-refused', reason, srcId: message.srcId, handle: message.handle, via: from?.remoteId });
+    this.emit({ type: 'message-refused', reason, why: text, srcId: message.srcId, handle: message.handle, via: from?.remoteId });
     this.#reply(message, reason, text);
   }
 
   #tooLarge(message: Message): void {
     const text = `message too large (${String(payloadLength(message))} bytes, max ${String(this.maxMessageSize)} bytes)`;
-    this.emit({ type: 'message-refused', reason: 'too-large', srcId: message.srcId, handle: message.handle, via: undefined });
+    this.emit({ type: 'message-refused', reason: 'too-large', why: text, srcId: message.srcId, handle: message.handle, via: undefined });
     // Whoever waits must wake up: the sender when it expects an answer, else the one that was to receive this.
     if (message.replyTo !== 0) this.sendDead(this.id, message.replyTo, 'too-large', text);
     else this.sendDead(message.dstId, message.handle, 'too-large', text);

@@ -1,10 +1,12 @@
-import { AsyncSubject, map, of } from 'rxjs';
-import type { Observable, Subscription } from 'rxjs';
+import { AsyncSubject, Observable, map, of } from 'rxjs';
+import type { Subscription } from 'rxjs';
 import type { Broker, Link } from '../broker/broker.ts';
 import { OutBatch } from '../broker/out-batch.ts';
 import { ChannelError } from '../errors.ts';
-import { FrameDecoder } from '../wire/frame.ts';
+import { FrameDecoder, HEADER_LENGTH, MAX_PAYLOAD, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
+import { DEL_ROUTE, DETACHING } from '../wire/handles.ts';
+import { BulkQueue, SMALL } from './bulk-queue.ts';
 
 /** Bytes of a set of context IDs, a bit for each: as large whatever a hostile peer sends. */
 const ID_SET_BYTES: number = 2 ** 16 / 8;
@@ -14,6 +16,9 @@ const ID_SET_BYTES: number = 2 ** 16 / 8;
  * that exchange large batches take turns instead of working at the same time (measured, docs/decisions.md D-008).
  */
 const FLUSH_BYTES: number = 8 * 1024;
+
+/** Bytes of bulk that are given to a link before it has written them: everything else waits behind no more of it. */
+export const GIVEN_BYTES: number = 128 * 1024;
 
 /** Bytes that a peer may leave unread before nothing more is read from it. */
 const MAX_UNREAD_BYTES: number = 8 * 1024 * 1024;
@@ -39,18 +44,24 @@ export class Stream {
   #deliver: (batch: readonly Message[], from: Stream) => void = () => undefined;
   #waiting: (Waiting | Message)[] = [];
   readonly #batch = new OutBatch();
+  readonly #bulk = new BulkQueue();
+  /** Bytes of bulk that the link has and has not written. */
+  #given = 0;
+  #pumping = false;
   readonly #decoder: FrameDecoder;
   #known: Uint8Array | undefined;
   #reading: Subscription | undefined;
   #flushing = false;
   #held = false;
   #ended = false;
+  /** Used by a {@link Joiner}. */
+  unfinishedBytes = 0;
 
   constructor(broker: Broker, remoteId: number, maxMessageSize: number) {
     this.remoteId = remoteId;
     this.closed = this.#closed.asObservable();
     this.#broker = broker;
-    this.#decoder = new FrameDecoder(maxMessageSize);
+    this.#decoder = new FrameDecoder(Math.min(maxMessageSize, MAX_PAYLOAD));
   }
 
   /** True from {@link Stream.open} on, also when it has ended since. */
@@ -114,6 +125,16 @@ export class Stream {
       return;
     }
     this.#link.note?.(message);
+    if (!this.#bulk.empty || payloadLength(message) > SMALL) {
+      const { srcId, handle, buffer, data } = message;
+      // Whoever hears of an end has had all that came before it.
+      if (buffer === undefined && handle === DETACHING) this.settle();
+      if (buffer === undefined && handle === DEL_ROUTE) for (const id of [srcId, (data[0] ?? 0) * 256 + (data[1] ?? 0)]) this.settle(id);
+      if (this.#bulk.add(message)) {
+        this.#write();
+        return;
+      }
+    }
     this.#batch.push(message);
     if (this.#batch.bytes >= FLUSH_BYTES) {
       this.#write();
@@ -145,10 +166,44 @@ export class Stream {
     this.#write();
   }
 
+  /** Gives the link all that waits, or all of one source: nothing that is sent from now on overtakes it. */
+  settle(srcId?: number): void {
+    if (this.#link === undefined) return;
+    for (let piece = this.#bulk.next(srcId); piece !== undefined; piece = this.#bulk.next(srcId)) this.#batch.push(piece);
+    this.#write();
+  }
+
   #write(): void {
-    if (this.#batch.bytes === 0 || this.#ended || this.#link === undefined) return;
-    this.#link.write(this.#batch.take());
-    if (this.#link.pendingBytes === 0) this.#batch.reuse();
+    const link = this.#link;
+    if (this.#ended || link === undefined) return;
+    let given = 0;
+    while (!this.#bulk.empty && (!link.paced || this.#given + given < GIVEN_BYTES)) {
+      const piece = this.#bulk.next();
+      if (piece === undefined) break;
+      given += HEADER_LENGTH + payloadLength(piece);
+      this.#batch.push(piece);
+    }
+    if (this.#batch.bytes === 0) return;
+    const parts = this.#batch.take();
+    if (given > 0) {
+      this.#given += given;
+      link.write(parts, () => {
+        this.#given -= given;
+        this.#pump();
+      });
+    } else link.write(parts);
+    if (link.pendingBytes === 0) this.#batch.reuse();
+    this.#bulk.written();
+  }
+
+  /** Gives the link more in the next turn: what has arrived is looked at before. */
+  #pump(): void {
+    if (this.#pumping || this.#bulk.empty) return;
+    this.#pumping = true;
+    this.#broker.after(0, () => {
+      this.#pumping = false;
+      this.#write();
+    });
   }
 
   /** Notes that the peer has sent to `id`, or heard from it, so that it can be told when `id` is gone. */
@@ -195,25 +250,29 @@ export class Stream {
 
   /** Bytes queued here and in the link. */
   get pendingBytes(): number {
-    return this.#batch.bytes + (this.#link?.pendingBytes ?? 0);
+    return this.#batch.bytes + this.#bulk.bytes + (this.#link?.pendingBytes ?? 0);
   }
 
   /** Emits when what was queued so far is written. */
   get drained(): Observable<void> {
     this.flush();
-    return this.#link?.drained ?? of(undefined);
+    return new Observable((subscriber) => {
+      this.#bulk.whenTaken(() => {
+        (this.#link?.drained ?? of(undefined)).subscribe(subscriber);
+      });
+    });
   }
 
   /** Sends what is queued, then end of file; the stream closes when the peer closes its side. */
   end(): void {
-    this.flush();
+    this.settle();
     this.#link?.end();
   }
 
   /** Ends both directions at once. */
   disconnect(error?: Error): void {
     if (this.#ended) return;
-    this.flush();
+    this.settle();
     this.#ended = true;
     this.#reading?.unsubscribe();
     this.#link?.destroy();

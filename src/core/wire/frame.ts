@@ -6,7 +6,21 @@ export const HEADER_LENGTH = 16;
 /** `reply_to` of a dead message: nothing more will come, and the data is the reason. */
 export const IS_DEAD = 999;
 
-/** Default of the largest payload of one frame, in bytes (128 MiB). */
+/** Bytes of the largest frame that is sent: as many as one read of a pipe gives, so that most frames arrive in one piece. */
+export const MAX_FRAME: number = 64 * 1024;
+/** Bytes of its payload: a larger one is cut into fragments. */
+export const MAX_PAYLOAD: number = MAX_FRAME - HEADER_LENGTH;
+
+/** Bit of {@link Message.part}, and bit 31 of the length on the wire: more fragments of the same message follow. */
+export const MORE = 2;
+/** Bit 30: this is not the first fragment. */
+export const CONTINUES = 1;
+/** The rest of that field. */
+const LENGTH_BITS = 0x3fff_ffff;
+/** Bytes at the beginning of the first fragment that say how many bytes the whole payload has. */
+export const TOTAL_LENGTH = 4;
+
+/** Default of the largest payload of one message, in bytes (128 MiB). */
 export const DEFAULT_MAX_MESSAGE_SIZE: number = 128 * 1024 * 1024;
 
 /** A frame with at least this many bytes of payload gets memory of its own, so that views on it are safe to hand out. */
@@ -26,6 +40,8 @@ export interface Message {
   readonly data: Uint8Array;
   /** Further parts of the payload, sent by reference; only on messages made in this context. */
   readonly tail?: readonly Uint8Array[];
+  /** What a fragment of a larger message is: {@link MORE}, {@link CONTINUES} or both. 0, or not there, for a whole one. */
+  readonly part?: number;
   /** Where the whole frame lies, header included, when it was received: forwarding copies it as it is. */
   readonly buffer?: Buffer;
   readonly start?: number;
@@ -41,12 +57,12 @@ export function payloadLength(message: Message): number {
 }
 
 /** Writes the header of `message` at `offset` of `target`. */
-export function writeHeader(target: Buffer, offset: number, message: Message, length: number): void {
+export function writeHeader(target: Buffer, offset: number, message: Omit<Message, 'data'>, length: number): void {
   target.writeUInt16BE(message.dstId, offset);
   target.writeUInt16BE(message.srcId, offset + 2);
   target.writeUInt32BE(message.handle, offset + 4);
   target.writeUInt32BE(message.replyTo, offset + 8);
-  target.writeUInt32BE(length, offset + 12);
+  target.writeUInt32BE(length + (message.part ?? 0) * 2 ** 30, offset + 12);
 }
 
 /** The bytes of one frame, in one buffer. */
@@ -70,6 +86,7 @@ class ReceivedMessage implements Message {
   readonly srcId: number;
   readonly handle: number;
   readonly replyTo: number;
+  readonly part: number;
   readonly buffer: Buffer;
   readonly start: number;
   readonly end: number;
@@ -79,6 +96,7 @@ class ReceivedMessage implements Message {
     this.srcId = (buffer[start + 2] ?? 0) * 256 + (buffer[start + 3] ?? 0);
     this.handle = buffer.readUInt32BE(start + 4);
     this.replyTo = buffer.readUInt32BE(start + 8);
+    this.part = (buffer[start + 12] ?? 0) >> 6;
     this.buffer = buffer;
     this.start = start;
     this.end = end;
@@ -93,27 +111,32 @@ function view(buffer: Buffer, start: number, end: number): Message {
   return new ReceivedMessage(buffer, start, end);
 }
 
+/** Payload length of the frame whose header is at `start`. */
+function lengthAt(buffer: Buffer, start: number): number {
+  return buffer.readUInt32BE(start + 12) & LENGTH_BITS;
+}
+
 const NOTHING = Buffer.alloc(0);
-/** Room for 1 MiB of payload and what is around it. */
-const FIRST_ALLOCATION: number = 1024 * 1024 + 64 * 1024;
 
 /**
  * Cuts a byte stream into messages, whatever the chunks look like.
  *
- * A length over `maxMessageSize` throws before anything is allocated; memory for a long frame grows with the bytes
- * that really arrive, so that an announced length alone costs the receiver at most 1 MiB.
+ * A length over the limit throws before anything is allocated. A fragment that has come in part is given on as far as it
+ * has come, as a fragment of its own, unless the chunk must be copied in any case.
  */
 export class FrameDecoder {
-  readonly #maxMessageSize: number;
+  readonly #limit: number;
   /** The frame under way: its bytes so far, header included. */
   #partial: Buffer = NOTHING;
   #have = 0;
-  /** Whole length of the frame under way, or 0 while its header is not complete. */
-  #want = 0;
+  /** The fragment under way whose beginning was given on, and how many bytes of it are to come. */
+  #rest: Omit<Message, 'data'> | undefined;
+  #left = 0;
   #failure: FrameTooLargeError | undefined;
 
-  constructor(maxMessageSize: number = DEFAULT_MAX_MESSAGE_SIZE) {
-    this.#maxMessageSize = maxMessageSize;
+  /** @param limit - bytes of the largest payload of a frame */
+  constructor(limit: number = MAX_PAYLOAD) {
+    this.#limit = limit;
   }
 
   /**
@@ -127,17 +150,21 @@ export class FrameDecoder {
     const messages: Message[] = [];
     const source = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     let offset = 0;
-    if (this.#have > 0) {
+    if (this.#rest !== undefined && source.length > 0) {
+      offset = Math.min(this.#left, source.length);
+      const piece = source.subarray(0, offset);
+      this.#giveOn(this.#rest, volatile ? Buffer.from(piece) : piece, this.#left - offset, messages);
+    } else if (this.#have > 0) {
       offset = this.#resume(source, messages);
       if (offset < 0) return messages;
     }
     // The run of complete frames is copied once; frames over the threshold are copied apart, into memory of their own.
     let runStart = offset;
     while (source.length - offset >= HEADER_LENGTH) {
-      const length = source.readUInt32BE(offset + 12);
-      if (length > this.#maxMessageSize && (offset > runStart || messages.length > 0)) {
+      const length = lengthAt(source, offset);
+      if (length > this.#limit && (offset > runStart || messages.length > 0)) {
         // What came before it is not to be lost.
-        this.#failure = new FrameTooLargeError(length, this.#maxMessageSize);
+        this.#failure = new FrameTooLargeError(length, this.#limit);
         this.#run(source, runStart, offset, volatile, messages);
         return messages;
       }
@@ -154,14 +181,17 @@ export class FrameDecoder {
       offset = end;
     }
     this.#run(source, runStart, offset, volatile, messages);
-    if (offset < source.length) this.#begin(source, offset);
+    if (offset < source.length) this.#begin(source, offset, volatile, messages);
     return messages;
   }
 
   /** Bytes of an incomplete frame; they are forgotten here. For handing a stream over to another thread. */
   takeRemainder(): Buffer {
-    const rest = Buffer.from(this.#partial.subarray(0, this.#have));
-    this.#reset();
+    const rest = Buffer.alloc(this.pending);
+    if (this.#rest === undefined) this.#partial.copy(rest);
+    else writeHeader(rest, 0, this.#rest, this.#left);
+    this.#rest = undefined;
+    this.#have = 0;
     return rest;
   }
 
@@ -170,13 +200,13 @@ export class FrameDecoder {
     return this.#failure;
   }
 
-  /** How many bytes of an incomplete frame are held. */
+  /** How many bytes of an incomplete frame are held; or would be, if its beginning was not given on. */
   get pending(): number {
-    return this.#have;
+    return this.#rest === undefined ? this.#have : HEADER_LENGTH;
   }
 
   #check(length: number): void {
-    if (length > this.#maxMessageSize) throw new FrameTooLargeError(length, this.#maxMessageSize);
+    if (length > this.#limit) throw new FrameTooLargeError(length, this.#limit);
   }
 
   #run(source: Buffer, start: number, end: number, volatile: boolean, messages: Message[]): void {
@@ -189,56 +219,51 @@ export class FrameDecoder {
       shift = start;
     }
     for (let at = start - shift; at < end - shift; ) {
-      const next = at + HEADER_LENGTH + buffer.readUInt32BE(at + 12);
+      const next = at + HEADER_LENGTH + lengthAt(buffer, at);
       messages.push(view(buffer, at, next));
       at = next;
     }
   }
 
-  #begin(source: Buffer, offset: number): void {
+  #begin(source: Buffer, offset: number, volatile: boolean, messages: Message[]): void {
     const rest = source.length - offset;
-    this.#want = 0;
-    if (rest >= HEADER_LENGTH) this.#want = HEADER_LENGTH + source.readUInt32BE(offset + 12);
-    const size = this.#want === 0 ? HEADER_LENGTH : Math.max(rest, Math.min(this.#want, FIRST_ALLOCATION));
-    this.#partial = Buffer.allocUnsafeSlow(size);
+    if (!volatile && rest >= HEADER_LENGTH + TOTAL_LENGTH) {
+      const { dstId, srcId, handle, replyTo, part } = view(source, offset, source.length);
+      if (part) {
+        this.#giveOn({ dstId, srcId, handle, replyTo, part }, source.subarray(offset + HEADER_LENGTH), HEADER_LENGTH + lengthAt(source, offset) - rest, messages);
+        return;
+      }
+    }
+    this.#partial = Buffer.allocUnsafeSlow(rest < HEADER_LENGTH ? HEADER_LENGTH : HEADER_LENGTH + lengthAt(source, offset));
     source.copy(this.#partial, 0, offset);
     this.#have = rest;
+  }
+
+  #giveOn(head: Omit<Message, 'data'>, data: Uint8Array, left: number, messages: Message[]): void {
+    const { part = 0 } = head;
+    messages.push({ ...head, data, part: left > 0 ? part | MORE : part });
+    this.#rest = left > 0 ? { ...head, part: part | CONTINUES } : undefined;
+    this.#left = left;
   }
 
   /** Continues the frame under way; gives the offset after it, or -1 when the chunk did not complete it. */
   #resume(source: Buffer, messages: Message[]): number {
     let offset = 0;
-    if (this.#want === 0) {
-      offset = Math.min(HEADER_LENGTH - this.#have, source.length);
-      source.copy(this.#partial, this.#have, 0, offset);
+    if (this.#have < HEADER_LENGTH) {
+      offset = source.copy(this.#partial, this.#have, 0, HEADER_LENGTH - this.#have);
       this.#have += offset;
       if (this.#have < HEADER_LENGTH) return -1;
-      const length = this.#partial.readUInt32BE(12);
+      const length = lengthAt(this.#partial, 0);
       this.#check(length);
-      this.#want = HEADER_LENGTH + length;
-      this.#grow(Math.min(this.#want, FIRST_ALLOCATION));
+      const header = this.#partial;
+      this.#partial = Buffer.allocUnsafeSlow(HEADER_LENGTH + length);
+      header.copy(this.#partial);
     }
-    const take = Math.min(this.#want - this.#have, source.length - offset);
-    if (this.#have + take > this.#partial.length) this.#grow(Math.min(this.#want, Math.max(this.#partial.length * 2, this.#have + take)));
-    source.copy(this.#partial, this.#have, offset, offset + take);
-    this.#have += take;
-    offset += take;
-    if (this.#have < this.#want) return -1;
-    messages.push(view(this.#partial, 0, this.#want));
-    this.#reset();
-    return offset;
-  }
-
-  #grow(size: number): void {
-    if (size <= this.#partial.length) return;
-    const larger = Buffer.allocUnsafeSlow(size);
-    this.#partial.copy(larger, 0, 0, this.#have);
-    this.#partial = larger;
-  }
-
-  #reset(): void {
-    this.#partial = NOTHING;
+    const copied = source.copy(this.#partial, this.#have, offset);
+    this.#have += copied;
+    if (this.#have < this.#partial.length) return -1;
+    messages.push(view(this.#partial, 0, this.#have));
     this.#have = 0;
-    this.#want = 0;
+    return offset + copied;
   }
 }

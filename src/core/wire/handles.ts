@@ -12,6 +12,8 @@ export const SHUTDOWN = 106;
 export const LOAD_MODULE = 107;
 /** Parent to child: push modules on to a context below. */
 export const FORWARD_MODULE = 108;
+/** Anyone: call a method of a service. Its policy decides. (Mitogen's 111, STUB_CALL_SERVICE, has no use here: a call that may start a service is a CALL_FUNCTION.) */
+export const CALL_SERVICE = 110;
 /** Child to parent: a file beside a module is wanted. */
 export const GET_RESOURCE = 112;
 /** Parent to child: such a file. */

@@ -11,6 +11,7 @@ import { AttachError } from '../../parent/attach/attach-error.ts';
 import { ATTACH_PROTOCOL } from '../../parent/attach/protocol.ts';
 import type { Hello, Welcome } from '../../parent/attach/protocol.ts';
 import { checkDirectory, checkPath, pathOfName } from '../../parent/attach/socket-path.ts';
+import { checkNames } from '../../parent/option-names.ts';
 import type { ModuleOptions } from '../modules/options.ts';
 import { AttachedTree } from './attached-tree.ts';
 
@@ -46,6 +47,7 @@ export interface AttachOptions {
  */
 export async function attach(target: string | AttachOptions): Promise<AttachedTree> {
   const options = typeof target === 'string' ? (isAbsolute(target) ? { path: target } : { name: target }) : target;
+  checkNames('attach()', options, ['name', 'path', 'as', 'timeoutMs', 'modules', 'broker'] satisfies (keyof AttachOptions)[]);
   const { name, path: given, timeoutMs = DEFAULT_TIMEOUT_MS, broker = new NodeBroker() } = options;
   if ((name === undefined) === (given === undefined)) throw new UsageError('ERR_TENDRIL_BAD_OPTION', 'say what to attach to: give either name or path');
   const path = checkPath(given ?? pathOfName(name ?? ''));

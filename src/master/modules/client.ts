@@ -9,7 +9,7 @@ import type { GraphModule } from './module-graph.ts';
 import { packageOf, isInside } from './packages.ts';
 import type { Package } from './packages.ts';
 import { fileURLToPath } from 'node:url';
-import { withoutQuery } from '../../importer/ids.ts';
+import { LIBRARY_PARTS, withoutQuery } from '../../importer/ids.ts';
 import { Throttle } from './throttle.ts';
 
 /** What a child may ask for: enough for a program that loads a thousand plug-ins by computed names. */
@@ -79,7 +79,7 @@ export class Client {
     for (const { record, mayAsk } of modules) {
       for (const other of mayAsk) this.#mayAsk.add(other);
       this.loads++;
-      if (!record[0].startsWith('file:')) continue;
+      if (!record[0].startsWith('file:') || LIBRARY_PARTS.has(record[0])) continue;
       const found = packageOfRecord(record);
       this.#packages.set(found.root, found);
     }

@@ -1,6 +1,6 @@
 import { parse } from 'cjs-module-lexer';
 import type { FunctionRef } from '../../core/call/protocol.ts';
-import type { RemoteFunction } from '../../core/call/types.ts';
+import type { RemoteFunction, ServiceClass } from '../../core/call/types.ts';
 import { UsageError } from '../../core/errors.ts';
 import { inAnyBuiltin, inLoadedBuiltins } from '../../parent/calls/builtins.ts';
 import { callerFiles } from './find/callers.ts';
@@ -30,6 +30,20 @@ export function findFunction(fn: RemoteFunction, callers: readonly string[] = NO
     if (isClass(fn)) throw notCallable(fn, undefined, callers);
     ref = inLoadedBuiltins(fn) ?? inImportsOf(callers, fn) ?? inCommonJs(fn) ?? inEngine(fn, callers);
     found.set(fn, ref);
+  }
+  return ref;
+}
+
+/** Finds the module and the name of the export that a class of services is. Throws ERR_TENDRIL_BAD_SERVICE. */
+export function findClass(service: ServiceClass): FunctionRef {
+  const fn = service as unknown as RemoteFunction;
+  if (typeof (fn as unknown) !== 'function') throw new UsageError('ERR_TENDRIL_BAD_SERVICE', `a service is a class with a static member methods, got ${typeof (fn as unknown)}; is the import right?`);
+  let ref = found.get(fn);
+  if (ref === undefined) {
+    const place = inImportsOf(callerFiles(), fn) ?? inCommonJs(fn) ?? findInEngine(fn).ref;
+    if (place?.className !== null) throw new UsageError('ERR_TENDRIL_BAD_SERVICE', `the class ${fn.name} cannot be named to others, because no module that is loaded exports it by a name of its own; export it, or serve it under a name`);
+    // Calls name the class and its methods.
+    found.set(fn, (ref = { module: place.module, className: place.name, name: '' }));
   }
   return ref;
 }

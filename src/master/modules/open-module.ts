@@ -4,6 +4,7 @@ import { isAbsolute } from 'node:path';
 import { inspect } from 'node:util';
 import type { ModuleOpener } from '../../core/context.ts';
 import { UsageError } from '../../core/errors.ts';
+import { LIBRARY_PARTS } from '../../importer/ids.ts';
 import { remoteModule } from '../../parent/calls/remote-module.ts';
 import { moduleOf, pathOf, sourceFile } from './find/files.ts';
 
@@ -14,7 +15,7 @@ export const openModule: ModuleOpener = (module, call) => remoteModule(moduleId(
 function moduleId(module: unknown): string {
   // A URL of another realm is none of ours by its class.
   const name = typeof module === 'string' ? module : String((module as { href?: unknown } | null | undefined)?.href);
-  if (name.startsWith('node:') && isBuiltin(name)) return name;
+  if ((name.startsWith('node:') && isBuiltin(name)) || LIBRARY_PARTS.has(name)) return name;
   // A question mark in the name of a file that is there is no query.
   const path = isAbsolute(name) && existsSync(name) ? name : pathOf(name);
   if (path !== undefined) return moduleOf(sourceFile(path) ?? path);

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { UsageError } from '../../core/errors.ts';
 import type { ModulePolicyConfig } from '../../core/importer/records.ts';
+import { checkNames } from '../../parent/option-names.ts';
 
 /**
  * Which modules and files go to children. Entries name a package (`lodash`, `@scope/name`, `lodash/fp`), or a file or
@@ -21,9 +22,9 @@ export interface ModuleOptions {
 }
 
 /** The policy in the form that travels to the children. Throws a UsageError for what is no list of names. */
-export function policyConfig({ allow, deny, local, assets, ...others }: ModuleOptions): ModulePolicyConfig {
-  const [unknown] = Object.keys(others);
-  if (unknown !== undefined) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `there is no option modules.${unknown}; there are allow, deny, local and assets`);
+export function policyConfig(options: ModuleOptions): ModulePolicyConfig {
+  checkNames('modules', options, ['allow', 'deny', 'local', 'assets'] satisfies (keyof ModuleOptions)[]);
+  const { allow, deny, local, assets } = options;
   if (assets !== undefined && typeof (assets as unknown) !== 'boolean') throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option modules.assets must be true or false, got ${String(assets)}`);
   return { allow: allow === undefined ? null : entries('allow', allow), deny: entries('deny', deny ?? []), local: entries('local', local ?? []) };
 }

@@ -9,7 +9,7 @@ import { IS_DEAD } from '../../core/wire/frame.ts';
 import type { Message } from '../../core/wire/frame.ts';
 import { FORWARD_MODULE, GET_MODULE, GET_RESOURCE, LOAD_RESOURCE } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
-import { LIBRARY_PARTS, withoutQuery } from '../../importer/ids.ts';
+import { LIBRARY_PARTS, modulesOf, withoutQuery } from '../../importer/ids.ts';
 import { ModulePolicy, namesOf } from '../../importer/policy.ts';
 import { closure } from '../../parent/modules/closure.ts';
 import { Packer } from '../../parent/modules/packs.ts';
@@ -126,13 +126,7 @@ export class ModuleResponder {
    * @internal
    */
   prepare(target: ResponderTarget, ref: FunctionRef): void {
-    if (ref.module.startsWith('node:')) return;
-    const profile = profileOf(target.nodeVersion);
-    if ((this.#clients.get(target.id) ?? this.#forwarded.get(target.id))?.has(profile, ref.module) === true) return;
-    const refusal = LIBRARY_PARTS.has(ref.module) ? undefined : this.#policy.refusal(namesOf(ref.module));
-    if (refusal !== undefined) throw new TendrilError('ERR_TENDRIL_MODULE_REFUSED', `${ref.module} is not sent to ${target.name}: ${refusal}; see the option modules of Master`);
-    this.#refuseFailed(this.#graph.module(ref.module, profile));
-    this.#pushTo(target, ref.module);
+    for (const module of modulesOf(ref.module)) this.#prepare(target, module);
   }
 
   /** Forgets a context that is gone. @internal */
@@ -155,6 +149,16 @@ export class ModuleResponder {
     if (name === 'SyntaxError') return;
     if (code === 'ERR_TENDRIL_MAIN_SCRIPT') throw new UsageError(code, message);
     throw new TendrilError(code.startsWith('ERR_TENDRIL_') ? code : 'ERR_TENDRIL_MODULE_NOT_FOUND', `cannot send the module ${id}: ${message}`);
+  }
+
+  #prepare(target: ResponderTarget, module: string): void {
+    if (module.startsWith('node:')) return;
+    const profile = profileOf(target.nodeVersion);
+    if ((this.#clients.get(target.id) ?? this.#forwarded.get(target.id))?.has(profile, module) === true) return;
+    const refusal = LIBRARY_PARTS.has(module) ? undefined : this.#policy.refusal(namesOf(module));
+    if (refusal !== undefined) throw new TendrilError('ERR_TENDRIL_MODULE_REFUSED', `${module} is not sent to ${target.name}: ${refusal}; see the option modules of Master`);
+    this.#refuseFailed(this.#graph.module(module, profile));
+    this.#pushTo(target, module);
   }
 
   #client(contextId: number): Client {

@@ -1,7 +1,7 @@
 import type { Subscription } from 'rxjs';
 import type { Broker } from '../../core/broker/broker.ts';
 import { TokenBucket } from '../../parent/token-bucket.ts';
-import type { Rate } from '../../parent/token-bucket.ts';
+import type { Rate } from '../../core/config.ts';
 
 /** Limits of a {@link Throttle}. */
 export interface ThrottleLimits extends Rate {

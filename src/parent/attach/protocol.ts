@@ -2,7 +2,7 @@ import { DecodeError } from '../../core/errors.ts';
 import type { Authority } from './listening.ts';
 
 /** Version of this handshake and of what comes behind it. The two ends need not be the same build; this number must be the same. */
-export const ATTACH_PROTOCOL = 1;
+export const ATTACH_PROTOCOL = 2;
 /** Bytes of the first frame of a process that attaches. */
 export const MAX_HELLO = 1024;
 /** Milliseconds for it to come. */

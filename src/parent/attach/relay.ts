@@ -2,6 +2,7 @@ import { CONTROL_CANCEL, REPLY_NEXT } from '../../core/call/protocol.ts';
 import { DecodeError } from '../../core/errors.ts';
 import type { DeadReason } from '../../core/errors.ts';
 import type { DropReason } from '../../core/routing/gate.ts';
+import { Joiner } from '../../core/routing/joiner.ts';
 import type { Router } from '../../core/routing/router.ts';
 import type { Stream } from '../../core/routing/stream.ts';
 import { IS_DEAD } from '../../core/wire/frame.ts';
@@ -26,11 +27,13 @@ export class Relay {
   readonly #client: Stream;
   readonly #authority: Authority;
   readonly #handles = new ReplyHandles();
+  readonly #joiner: Joiner;
 
   constructor(router: Router, client: Stream, authority: Authority) {
     this.#router = router;
     this.#client = client;
     this.#authority = authority;
+    this.#joiner = new Joiner(router.maxMessageSize);
   }
 
   /** How many answers are waited for. For leak checks. */
@@ -57,7 +60,16 @@ export class Relay {
     if (message.srcId !== remoteId) this.#offence(message, 'bad-source', `an attached process may not send as context ${String(message.srcId)}, it is ${String(remoteId)}`);
     else if (!this.#mayReach(message)) this.#refuse(message, 'refused-by-policy', 'refused by policy: an attached process may not send there');
     else if (this.#authority === 'none') this.#router.receive([message], this.#client);
-    else if (message.replyTo === IS_DEAD || message.replyTo === 0) this.#pass(message);
+    else {
+      // Each message is looked at once, so it must be whole.
+      const whole = message.part ? this.#joiner.join(message, this.#client) : message;
+      if (whole === null) this.#refuse(message, 'too-large', 'the fragments of a message are more, or smaller, than they may be');
+      else if (whole) this.#passOrAsk(whole);
+    }
+  }
+
+  #passOrAsk(message: Message): void {
+    if (message.replyTo === IS_DEAD || message.replyTo === 0) this.#pass(message);
     else this.#ask(message);
   }
 
@@ -144,7 +156,7 @@ export class Relay {
   }
 
   #refuse({ srcId, dstId, handle, replyTo }: Message, reason: DeadReason, text: string): void {
-    this.#router.emit({ type: 'message-refused', reason, srcId, handle, via: this.#client.remoteId });
+    this.#router.emit({ type: 'message-refused', reason, why: text, srcId, handle, via: this.#client.remoteId });
     if (replyTo === 0 || replyTo === IS_DEAD) return;
     this.#give({ dstId: srcId, srcId: dstId, handle: replyTo, replyTo: IS_DEAD, data: Buffer.from(`${reason}: ${text}`) });
   }

@@ -11,6 +11,7 @@ import type { Message } from '../../core/wire/frame.ts';
 import { ADD_ROUTE, DEL_ROUTE, SHUTDOWN } from '../../core/wire/handles.ts';
 import { decodeValue, encodeValue } from '../../core/wire/values.ts';
 import { sendValue } from '../modules/send.ts';
+import { checkNames } from '../option-names.ts';
 import type { ChildRouting } from '../routing/child-routing.ts';
 import { bind } from './bind.ts';
 import type { Authority, ListenOptions, Listener } from './listening.ts';
@@ -43,6 +44,7 @@ interface Visitor {
 
 /** Opens a listener. Rejects with an AttachError or UsageError. */
 export async function openListener(scope: ListenerScope, options: ListenOptions): Promise<SocketListener> {
+  checkNames('listen()', options, ['name', 'path', 'authority'] satisfies (keyof ListenOptions)[]);
   const { name, path: given, authority = 'full' } = options;
   for (const [option, value] of Object.entries({ name, path: given })) if (value !== undefined && typeof (value as unknown) !== 'string') throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option ${option} must be a text, got ${typeof value}`);
   if (!AUTHORITIES.includes(authority)) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option authority must be full or none, got ${authority}`);

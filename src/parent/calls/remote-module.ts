@@ -24,7 +24,7 @@ function method(ref: FunctionRef, call: Call): object {
 }
 
 /** `target` with a member for every name that could be one and that it has not itself. */
-function membersOf(target: object, make: (name: string) => object): object {
+export function membersOf(target: object, make: (name: string) => object): object {
   const members = new Map<string, object>();
   return new Proxy(target, {
     get: (_target, name) => {

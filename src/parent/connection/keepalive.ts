@@ -3,6 +3,7 @@ import { TendrilError, UsageError } from '../../core/errors.ts';
 import type { Router } from '../../core/routing/router.ts';
 import type { Stream } from '../../core/routing/stream.ts';
 import { PING } from '../../core/wire/handles.ts';
+import { checkNames } from '../option-names.ts';
 import type { MeteredLink } from './metered-link.ts';
 
 /** As Mitogen's: five minutes. Why not less is told in docs/decisions.md, D-061. */
@@ -17,6 +18,7 @@ const SLOWEST_LINK = 64;
 /** Checks the option. */
 export function checkKeepalive(keepalive: Keepalive | false | undefined): void {
   if (keepalive === undefined || keepalive === false) return;
+  checkNames('keepalive', keepalive, ['intervalMs', 'countMax'] satisfies (keyof Keepalive)[]);
   const { intervalMs, countMax } = keepalive as Partial<Keepalive>;
   const valid = intervalMs !== undefined && intervalMs >= 10 && intervalMs <= 86_400_000 && Number.isInteger(countMax) && countMax !== undefined && countMax >= 1;
   if (!valid) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option keepalive must be false, or { intervalMs, countMax } with 10 to 86400000 milliseconds and a whole number from 1, got ${JSON.stringify(keepalive)}`);

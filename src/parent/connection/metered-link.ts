@@ -18,6 +18,10 @@ export class MeteredLink implements Link {
     this.chunks = link.chunks.pipe(tap(({ length }) => { this.received += length; }));
   }
 
+  get paced(): boolean {
+    return this.#link.paced === true;
+  }
+
   get pendingBytes(): number {
     return this.#link.pendingBytes;
   }
@@ -38,8 +42,8 @@ export class MeteredLink implements Link {
     this.sent++;
   }
 
-  write(parts: readonly Uint8Array[]): void {
-    this.#link.write(parts);
+  write(parts: readonly Uint8Array[], written?: () => void): void {
+    this.#link.write(parts, written);
   }
 
   end(): void {

@@ -1,4 +1,5 @@
 import { UsageError } from '../../core/errors.ts';
+import { checkNames } from '../option-names.ts';
 import { ConnectError } from './connect-error.ts';
 import type { ConnectReason } from './connect-error.ts';
 import type { Closed } from './connection.ts';
@@ -38,6 +39,7 @@ const FINAL: readonly ConnectReason[] = ['AUTH_FAILED', 'HOST_KEY_UNKNOWN', 'HOS
 export function reconnectFunction(option: Reconnect | undefined, random: () => number = Math.random): ReconnectFunction | undefined {
   if (option === undefined || option === false) return undefined;
   if (typeof option === 'function') return option;
+  checkNames('reconnect', option === true ? {} : option, ['initialDelayMs', 'maxDelayMs', 'factor', 'jitter', 'maxAttempts'] satisfies (keyof ReconnectOptions)[]);
   const { initialDelayMs = 500, maxDelayMs = 30_000, factor = 2, jitter = 1, maxAttempts = Infinity } = option === true ? {} : option;
   const valid = initialDelayMs >= 0 && maxDelayMs >= initialDelayMs && maxDelayMs < Infinity && factor >= 1 && jitter >= 0 && jitter <= 1 && maxAttempts >= 1;
   if (!valid) throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option reconnect must be true, a function, or { initialDelayMs, maxDelayMs, factor, jitter, maxAttempts } with 0 <= initialDelayMs <= maxDelayMs, factor from 1, jitter from 0 to 1 and maxAttempts from 1, got ${JSON.stringify(option)}`);

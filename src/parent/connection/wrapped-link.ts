@@ -15,6 +15,10 @@ export class WrappedLink implements Link {
     return this.inner.volatile;
   }
 
+  get paced(): boolean {
+    return this.inner.paced === true;
+  }
+
   get pendingBytes(): number {
     return this.inner.pendingBytes;
   }
@@ -31,8 +35,8 @@ export class WrappedLink implements Link {
     this.inner.releaseReading?.();
   }
 
-  write(parts: readonly Uint8Array[]): void {
-    this.inner.write(parts);
+  write(parts: readonly Uint8Array[], written?: () => void): void {
+    this.inner.write(parts, written);
   }
 
   end(): void {

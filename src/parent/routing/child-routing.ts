@@ -1,10 +1,10 @@
+import type { Quotas } from '../../core/config.ts';
 import type { Router } from '../../core/routing/router.ts';
 import { ContextDirectory } from './context-directory.ts';
 import type { EdgePolicy } from './edge-policy.ts';
 import { IdBlocks } from './id-blocks.ts';
 import type { IdRange } from './id-pool.ts';
-import { DEFAULT_QUOTAS } from './quotas.ts';
-import type { Quotas } from './quotas.ts';
+import { quotasOf } from './quotas.ts';
 import { RouteMonitor } from './route-monitor.ts';
 import { Traffic } from './traffic.ts';
 
@@ -17,6 +17,7 @@ export interface ChildRoutingOptions {
   readonly ids?: readonly IdRange[];
   /** What may pass between children. Default: everything. */
   readonly edge?: EdgePolicy | undefined;
+  /** What differs from the defaults. */
   readonly quotas?: Partial<Quotas> | undefined;
   /** Default {@link DEFAULT_QUARANTINE_MS}. */
   readonly quarantineMs?: number;
@@ -31,9 +32,12 @@ export class ChildRouting {
   readonly traffic: Traffic;
   readonly ids: IdBlocks;
   readonly routes: RouteMonitor;
+  /** The contexts behind this one. */
+  readonly directory: ContextDirectory;
 
   constructor(router: Router, { ids, edge, quotas: some, quarantineMs = DEFAULT_QUARANTINE_MS, directory = new ContextDirectory(router.broker.report), warn }: ChildRoutingOptions) {
-    const quotas = { ...DEFAULT_QUOTAS, ...some };
+    this.directory = directory;
+    const quotas = quotasOf(some);
     this.traffic = new Traffic(router, { edge, logs: quotas.logs, warn });
     this.ids = new IdBlocks(router, { ...(ids && { ids }), quarantineMs, quotas, traffic: this.traffic });
     this.routes = new RouteMonitor(router, this.ids, this.traffic, directory);

@@ -13,6 +13,9 @@ export interface ContextInfo {
   readonly nodeVersion: string;
 }
 
+/** What is new of a context; or the ID of one that is gone. */
+export type ContextNews = ContextInfo | number;
+
 /** Which contexts there are behind this one, whoever has made them. */
 export class ContextDirectory {
   /**
@@ -25,9 +28,13 @@ export class ContextDirectory {
   /** What subscribers have not seen yet: a subscriber may cause the next change. */
   readonly #queue: (readonly ContextInfo[])[] = [];
   #version = 0;
+  /** Takes each change for the other thread of this context. */
+  watcher: ((news: ContextNews) => void) | undefined;
 
-  constructor(report: Report) {
+  /** @param begin - called for each subscriber first; sees that everything is here that is known elsewhere */
+  constructor(report: Report, begin: () => void = () => undefined) {
     this.changes = new GuardedObservable(report, 'subscriber of the contexts of a router', (subscriber) => {
+      begin();
       const since = this.#version;
       subscriber.next(this.all);
       subscriber.add(this.#changed.subscribe({
@@ -58,7 +65,18 @@ export class ContextDirectory {
   }
 
   delete(id: number): void {
-    if (this.#contexts.delete(id)) this.#tell();
+    if (this.#contexts.delete(id)) this.#tell(id);
+  }
+
+  /** Takes what another directory has told its watcher. */
+  take(news: ContextNews): void {
+    if (typeof news === 'number') {
+      this.delete(news);
+      return;
+    }
+    const { id, name, via, state, nodeVersion } = news;
+    this.add(id, name, via);
+    if (state === 'connected') this.connected(id, nodeVersion);
   }
 
   /** Nothing changes any more. */
@@ -68,11 +86,12 @@ export class ContextDirectory {
 
   #put(info: ContextInfo): void {
     this.#contexts.set(info.id, info);
-    this.#tell();
+    this.#tell(info);
   }
 
-  #tell(): void {
+  #tell(news: ContextNews): void {
     this.#version++;
+    this.watcher?.(news);
     if (!this.#changed.observed) return;
     this.#queue.push(this.all);
     if (this.#queue.length > 1) return;

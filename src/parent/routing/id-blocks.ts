@@ -1,4 +1,5 @@
 import { Observable } from 'rxjs';
+import type { Quotas } from '../../core/config.ts';
 import { DecodeError, TendrilError, messageOf } from '../../core/errors.ts';
 import { isImmediateChild } from '../../core/mailbox/policy.ts';
 import type { Router } from '../../core/routing/router.ts';
@@ -10,7 +11,6 @@ import { TokenBucket } from '../token-bucket.ts';
 import { GrantedIds } from './granted-ids.ts';
 import { IdPool, MAX_ID, countIds } from './id-pool.ts';
 import type { IdRange } from './id-pool.ts';
-import type { Quotas } from './quotas.ts';
 import type { Traffic } from './traffic.ts';
 
 /** IDs that a context asks for first. Each further request is for twice as many (docs/decisions.md, D-041). */

@@ -1,13 +1,13 @@
+import type { Rate } from '../../core/config.ts';
 import { RateLimit } from '../../core/log/rate-limit.ts';
 import type { DropReason, Gate, StreamStats } from '../../core/routing/gate.ts';
 import type { Router, RouterEvent } from '../../core/routing/router.ts';
 import type { Stream } from '../../core/routing/stream.ts';
-import { HEADER_LENGTH, IS_DEAD, payloadLength } from '../../core/wire/frame.ts';
+import { CONTINUES, HEADER_LENGTH, IS_DEAD, MORE, payloadLength } from '../../core/wire/frame.ts';
 import type { Message } from '../../core/wire/frame.ts';
 import { FORWARD_LOG } from '../../core/wire/handles.ts';
 import { TokenBucket } from '../token-bucket.ts';
 import type { EdgePolicy } from './edge-policy.ts';
-import type { Rate } from '../token-bucket.ts';
 
 /** How an offence of a peer is told again: once for all that it does within so many milliseconds. */
 const BURST_MS = 10_000;
@@ -73,7 +73,9 @@ export class Traffic implements Gate {
     const counters = this.#of(from.remoteId);
     const { parent, twin } = this.#router.table;
     if (from !== parent && from !== twin) {
-      if (message.handle === FORWARD_LOG && !this.admitsLog(message, from.remoteId)) return false;
+      // A record counts once. Fragments of one that was dropped continue nothing where they arrive.
+      const begins = ((message.part ?? 0) & CONTINUES) === 0;
+      if (message.handle === FORWARD_LOG && begins && !this.admitsLog(message, from.remoteId)) return false;
       if (to !== parent && to !== twin && !this.#mayPass(message, from.remoteId, to.remoteId)) return false;
     }
     counters.forwarded++;
@@ -112,16 +114,16 @@ export class Traffic implements Gate {
   #mayPass(message: Message, from: number, to: number): boolean {
     const { edge } = this.#options;
     if (edge === undefined) return true;
-    const { srcId, dstId, handle, replyTo } = message;
+    const { srcId, dstId, handle, replyTo, part = 0 } = message;
     try {
       if (edge({ srcId, dstId, handle, replyTo }, from, to)) return true;
     } catch (error) {
       this.#router.broker.report(error, 'policy of messages between children');
     }
     const why = `routing mode prevents forward of message from context ${String(srcId)} to context ${String(dstId)} via context ${String(this.#router.id)}`;
-    this.#router.emit({ type: 'message-refused', reason: 'refused-by-routing', srcId, handle, via: from });
+    this.#router.emit({ type: 'message-refused', reason: 'refused-by-routing', why, srcId, handle, via: from });
     this.#tell(this.#of(from), 'refused-by-routing', why);
-    if (replyTo !== 0 && replyTo !== IS_DEAD) this.#router.sendDead(srcId, replyTo, 'refused-by-routing', why);
+    if (replyTo !== 0 && replyTo !== IS_DEAD && (part & MORE) === 0) this.#router.sendDead(srcId, replyTo, 'refused-by-routing', why);
     return false;
   }
 

@@ -21,11 +21,12 @@ export function start(host: ParentHost, packed: Uint8Array): void {
   const log = new LogForwarder(router, config.parentIds.at(-1) ?? 0, config.logLevel, () => undefined);
   const routing = new ChildRouting(router, {
     edge: config.unidirectional ? unidirectional : undefined,
+    quotas: config.quotas,
     warn: (text) => {
       log.record('tendril', 'warn', text);
     },
   });
-  const parenthood = new Parenthood(router, ledger, routing.ids);
+  const parenthood = new Parenthood(router, ledger, routing);
   Object.assign(host, { routing, forwarder, parenthood } satisfies Partial<ParentHost>);
   host.reaped = new Connector({ router, config, core, ledger, methods, routing, forwarder }).reaped;
   // What has come before is with the main thread.

@@ -11,6 +11,7 @@ import { attemptsOf } from '../bootstrap/ladder.ts';
 import type { RuntimeOption } from '../bootstrap/ladder.ts';
 import { Admission } from '../connection/admission.ts';
 import { ConnectError } from '../connection/connect-error.ts';
+import type { ConnectReason } from '../connection/connect-error.ts';
 import { DirectConnection } from '../connection/direct-connection.ts';
 import type { Method } from '../connection/methods.ts';
 import type { ModuleForwarder } from '../modules/module-forwarder.ts';
@@ -75,12 +76,13 @@ export class Connector {
 
   #passOn(request: ConnectRequest): void {
     const { router, ledger, routing } = this.#scope;
-    const next = router.table.get(request.viaId);
-    if (next === undefined || !routing.ids.expect(next.remoteId, request.id) || !router.table.add(request.id, next)) {
-      this.#refuse(request, new ConnectError('VIA_LOST', `no route to context ${String(request.viaId)}`, { phase: 'transport' }));
-      return;
-    }
-    forward(router, ledger, next.remoteId, request);
+    const { viaId, id, method } = request;
+    const next = router.table.get(viaId);
+    const here = `context ${String(router.id)}, which is on the way,`;
+    if (next === undefined) this.#refuse(request, 'VIA_LOST', `${here} has no route to context ${String(viaId)}`);
+    else if (!partsOf(method).every((name) => ledger.has(name))) this.#refuse(request, 'BAD_OPTION', `${here} has not got what the connection method ${method} takes`);
+    else if (!routing.ids.expect(next.remoteId, id) || !router.table.add(id, next)) this.#refuse(request, 'BAD_OPTION', `${here} has the ID ${String(id)} in use`);
+    else forward(router, ledger, next.remoteId, request);
   }
 
   #connect(request: ConnectRequest): void {
@@ -88,7 +90,7 @@ export class Connector {
     const { id, name, title, method, options, bootTimeoutMs, logLevel, profile, keepalive = config.keepalive } = request;
     const way = methods.get(method);
     if (way === undefined || router.table.get(id) !== undefined) {
-      this.#refuse(request, new ConnectError('BAD_OPTION', way === undefined ? `there is no connection method ${method}` : `the ID ${String(id)} is in use`, { phase: 'transport' }));
+      this.#refuse(request, 'BAD_OPTION', way === undefined ? `there is no connection method ${method}` : `the ID ${String(id)} is in use`);
       return;
     }
     const report = (content: Report): void => {
@@ -136,8 +138,8 @@ export class Connector {
     connection.start();
   }
 
-  #refuse(request: ConnectRequest, error: ConnectError): void {
-    this.#report(request, ['ending', 'failed', reportedError(error)]);
+  #refuse(request: ConnectRequest, reason: ConnectReason, text: string): void {
+    this.#report(request, ['ending', 'failed', reportedError(new ConnectError(reason, text, { phase: 'transport' }))]);
     // Those above have noted the way to it.
     this.#scope.routing.routes.withdraw(request.id);
     this.#report(request, ['closed', null]);

@@ -7,14 +7,16 @@ import type { Context, ContextScope } from '../../core/context.ts';
 import { UsageError } from '../../core/errors.ts';
 import type { LogForwarder } from '../../core/log/forwarder.ts';
 import { CONNECT, FORWARD_MODULE } from '../../core/wire/handles.ts';
-import type { MakerHost } from '../../importer/children.ts';
+import type { Maker, MakerHost } from '../../importer/children.ts';
+import { LIBRARY_PARTS, modulesOf } from '../../importer/ids.ts';
 import { inAnyBuiltin, inLoadedBuiltins } from '../calls/builtins.ts';
 import { match } from '../calls/places.ts';
 import { remoteModule } from '../calls/remote-module.ts';
-import type { ConnectedContext } from '../connected-context.ts';
 import { ContextFactory } from '../context-factory.ts';
 import type { ContextOptions } from '../context-options.ts';
 import { profileOf } from '../modules/profile.ts';
+import { ContextDirectory } from '../routing/context-directory.ts';
+import type { ContextNews } from '../routing/context-directory.ts';
 import { defaultName } from '../connection/naming.ts';
 import { ATTACH_PARTS, partsOf } from './part-ledger.ts';
 
@@ -22,12 +24,13 @@ import { ATTACH_PARTS, partsOf } from './part-ledger.ts';
  * The main thread's side of a context that makes contexts: `router.local()` and the others, and calls to what they give.
  * The work is done by the other thread (src/parent/via/connector.ts).
  */
-export function start(host: MakerHost): (method: string, options?: ContextOptions) => ConnectedContext {
+export function start(host: MakerHost): Maker {
   const { scope, config, library, needParts, allocateId, send } = host;
   const { router } = scope;
   const log = library['log'] as LogForwarder;
   const self = library['self'] as Context;
   const forwarded = new Forwarded();
+  const directory = contextsOf(host);
   const factory = new ContextFactory({
     scope,
     logLevel: config.logLevel,
@@ -38,6 +41,7 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
     releaseId: () => undefined,
     dropRoute: (id) => {
       router.table.delete(id);
+      directory.delete(id);
     },
     direct: () => {
       throw new UsageError('ERR_TENDRIL_CHILD_CALL', 'contexts are started by the other thread of this context');
@@ -50,12 +54,14 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
       send(CONNECT, ['detach', viaId, id], config.id);
     },
     route: () => router.table.parent,
-    // The other thread knows.
-    expect: () => undefined,
+    // The other thread will know.
+    expect: (id, name, viaId) => {
+      directory.add(id, name, viaId);
+    },
     stats: () => ({ sent: undefined, received: undefined, modules: undefined }),
-    prepare: (context, { module }) => {
-      if (module.startsWith('node:') || !forwarded.note(context, module)) return;
-      send(FORWARD_MODULE, [context.id, profileOf(context.nodeVersion), [module]], config.id);
+    prepare: (context, ref) => {
+      const wanted = modulesOf(ref.module).filter((module) => !module.startsWith('node:') && forwarded.note(context, module));
+      if (wanted.length > 0) send(FORWARD_MODULE, [context.id, profileOf(context.nodeVersion), wanted], config.id);
     },
     onOutput: ({ name }, stream, line) => {
       log.record(`${name}.${stream}`, 'info', line);
@@ -73,10 +79,13 @@ export function start(host: MakerHost): (method: string, options?: ContextOption
     },
     open: (module, call) => remoteModule(moduleId(host, module), call),
   } satisfies Partial<ContextScope>);
-  return (method, options = {}) => {
-    if (options.onProfile) throw new UsageError('ERR_TENDRIL_BAD_OPTION', 'the option onProfile is for contexts that the master makes: profiles go there');
-    needParts(partsOf(method));
-    return factory.make(method, options, defaultName(method, options));
+  return {
+    contexts: directory.changes,
+    make: (method, options: ContextOptions = {}) => {
+      if (options.onProfile) throw new UsageError('ERR_TENDRIL_BAD_OPTION', 'the option onProfile is for contexts that the master makes: profiles go there');
+      needParts(partsOf(method));
+      return factory.make(method, options, defaultName(method, options));
+    },
   };
 }
 
@@ -90,6 +99,20 @@ class Forwarded {
     if (modules === undefined) this.#modules.set(context, (modules = new Set()));
     return modules.size < modules.add(module).size;
   }
+}
+
+/** The contexts behind this one: those that code here makes at once, the others as the other thread tells, from the first subscriber on. */
+function contextsOf({ scope: { router }, watchContexts }: MakerHost): ContextDirectory {
+  let isWatching = false;
+  const directory = new ContextDirectory(router.broker.report, () => {
+    if (isWatching) return;
+    // Not while code here is blocked, by a `require` perhaps: subscribers run.
+    const known = watchContexts((news) => { router.broker.defer(() => { directory.take(news as ContextNews); }); });
+    for (const info of known) directory.take(info as ContextNews);
+    isWatching = true;
+  });
+  router.events.subscribe({ complete: () => { directory.close(); } });
+  return directory;
 }
 
 /** Finds functions of builtin modules, and of the master's modules that have been evaluated here. */
@@ -111,7 +134,7 @@ function finder({ loaded }: MakerHost): FunctionFinder {
 
 function moduleId(host: MakerHost, module: unknown): string {
   const name = typeof module === 'string' ? module : String((module as { href?: unknown } | null | undefined)?.href);
-  const id = name.startsWith('node:') && isBuiltin(name) ? name : host.idOf(name);
+  const id = (name.startsWith('node:') && isBuiltin(name)) || LIBRARY_PARTS.has(name) ? name : host.idOf(name);
   if (id !== undefined) return id;
   throw new UsageError('ERR_TENDRIL_NOT_CALLABLE', `module() takes the URL or path of a module of the master's, such as new URL('./tasks.js', import.meta.url), or a builtin module such as node:os, got ${inspect(module)}`);
 }

@@ -6,28 +6,31 @@ import type { Message } from '../../core/wire/frame.ts';
 import { PARENTHOOD } from '../../core/wire/handles.ts';
 import { decodeValue, encodeValue } from '../../core/wire/values.ts';
 import { sendValue } from '../modules/send.ts';
-import type { IdBlocks } from '../routing/id-blocks.ts';
+import type { ChildRouting } from '../routing/child-routing.ts';
 import { PART_NAMES } from './part-ledger.ts';
 import type { PartLedger, PartName } from './part-ledger.ts';
 
-/** What is asked on PARENTHOOD: parts of the library, by a child; an ID, by the other thread of this context. */
-type Request = readonly ['parts', readonly PartName[]] | readonly ['id'];
+/** What is asked on PARENTHOOD: parts of the library, by a child; an ID, which contexts there are, or who is below, by the other thread of this context. */
+type Request = readonly ['parts', readonly PartName[]] | readonly ['id' | 'contexts' | 'below'];
 
 /** Gives those who are to have children what they need for it (PARENTHOOD). */
 export class Parenthood {
   readonly #router: Router;
   readonly #ledger: PartLedger;
-  readonly #ids: IdBlocks;
+  readonly #routing: Pick<ChildRouting, 'ids' | 'directory'>;
   /** Children that want parts which have not come here, and what each has asked for last. */
   readonly #waiting = new Map<number, readonly PartName[]>();
+  #tellsBelow = false;
 
-  constructor(router: Router, ledger: PartLedger, ids: IdBlocks) {
+  constructor(router: Router, ledger: PartLedger, routing: Pick<ChildRouting, 'ids' | 'directory'>) {
     this.#router = router;
     this.#ledger = ledger;
-    this.#ids = ids;
+    this.#routing = routing;
     router.events.subscribe((event) => {
       if (event.type === 'stream-closed') this.#waiting.delete(event.id);
     });
+    // Whoever wants to know who is below asks now.
+    this.#answer(['parental']);
     router.addHandler(PARENTHOOD, { policy: isAdjacent, deliver: (message) => { this.#onMessage(message); } });
   }
 
@@ -42,8 +45,11 @@ export class Parenthood {
     }
     const [kind, names] = checkRequest(decodeValue(message.data, message.tail));
     const { id, table } = this.#router;
-    if (kind === 'id') {
-      if (message.srcId === id) this.#allocate();
+    if (kind !== 'parts') {
+      if (message.srcId !== id) return;
+      if (kind === 'id') this.#allocate();
+      else if (kind === 'contexts') this.#watchContexts();
+      else this.#tellBelow();
     } else if (message.srcId === id) {
       // Of a context that has no parent to ask.
       this.#answer(this.#hasAll(names) ? ['parts', names] : ['no-parts']);
@@ -73,8 +79,20 @@ export class Parenthood {
     sendValue(this.#router, childId, PARENTHOOD, complete ? ['parts', names] : ['no-parts']);
   }
 
+  /** Tells the other thread which contexts are below this one, from now on: it decides whom services are for. */
+  #tellBelow(): void {
+    const { events, streams, table } = this.#router;
+    this.#answer(['below', [...streams].flatMap((stream) => table.via(stream))]);
+    if (this.#tellsBelow) return;
+    this.#tellsBelow = true;
+    events.subscribe((event) => {
+      if (event.type === 'route-added') this.#answer(['below', [event.id]]);
+      else if (event.type === 'route-removed') this.#answer(['not-below', event.id]);
+    });
+  }
+
   #allocate(): void {
-    this.#ids.allocate().subscribe({
+    this.#routing.ids.allocate().subscribe({
       next: (id) => {
         this.#answer(['id', id]);
       },
@@ -82,6 +100,17 @@ export class Parenthood {
         this.#answer(['error', error instanceof TendrilError ? error.code : 'ERR_TENDRIL_NO_IDS', messageOf(error)]);
       },
     });
+  }
+
+  /** Tells which contexts there are, and of each change from now on. */
+  #watchContexts(): void {
+    const { directory } = this.#routing;
+    directory.watcher = (news) => {
+      this.#answer(['context', news]);
+    };
+    // One by one, for all of them may be more than a message.
+    for (const info of directory.all) directory.watcher(info);
+    this.#answer(['contexts']);
   }
 
   #answer(answer: readonly unknown[]): void {
@@ -95,7 +124,7 @@ const isAdjacent: Policy = ({ srcId }, { id, parentIds, immediateId }) => srcId 
 
 function checkRequest(value: unknown): Request {
   const [kind, names] = Array.isArray(value) ? (value as unknown[]) : [];
-  if (kind === 'id') return [kind];
+  if (kind === 'id' || kind === 'contexts' || kind === 'below') return [kind];
   if (kind === 'parts' && Array.isArray(names) && names.length <= PART_NAMES.length && names.every((name) => PART_NAMES.includes(name as PartName))) return [kind, names as PartName[]];
   throw new DecodeError('a request for what parents need has a field of the wrong kind');
 }

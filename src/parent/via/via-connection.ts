@@ -31,6 +31,8 @@ export interface ViaPlan {
   detach(): void;
   /** Whether `via` has been detached, and this context with it. */
   detached(): boolean;
+  /** The direct peer that requests go to. */
+  hop(): number | undefined;
   /** The stream that leads to `via`. */
   route(): Stream | undefined;
   /** Takes away what leads to the context. */
@@ -70,7 +72,12 @@ export class ViaConnection implements Connection {
     this.stream = new Stream(router.broker, plan.request.id, router.maxMessageSize);
     router.table.add(plan.request.id, this.stream);
     this.#handle = router.allocateHandle();
-    router.addHandler(this.#handle, { respondent: plan.via.id, deliver: (message) => { this.#onReport(message); } });
+    router.addHandler(this.#handle, {
+      respondent: plan.via.id,
+      // Any context on the way may refuse to pass the request on. Others do not know the handle.
+      policy: (_message, { immediateId }) => !this.stream.opened && immediateId !== undefined && immediateId === plan.hop(),
+      deliver: (message) => { this.#onReport(message); },
+    });
   }
 
   /** Asks for the context. */
@@ -92,7 +99,7 @@ export class ViaConnection implements Connection {
     }));
     if (this.#end !== undefined) return;
     this.#tell(['end', this.#plan.request.id]);
-    if (!this.stream.opened) this.#failed(new ConnectError('CANCELLED', `the connection of ${this.#plan.request.name} was cancelled by a shutdown`, { phase: 'transport' }));
+    if (!this.stream.opened) this.#failed(this.#cancelled());
   }
 
   detach(): void {
@@ -122,7 +129,7 @@ export class ViaConnection implements Connection {
       case 'ending': {
         const error = report[2] === null ? undefined : errorOf(report[2], via.name);
         if (this.stream.opened) this.#ending(report[1] === 'detached' ? 'detached' : report[1] === 'shutdown' || this.#plan.stopping() ? 'shutdown' : 'lost', error);
-        else this.#failed(error ?? new ConnectError('CONNECT_EOF', `via ${via.name}: the connection ended before the context was up`, { phase: 'transport' }));
+        else this.#failed(error ?? this.#ended());
         return;
       }
       default:
@@ -139,6 +146,15 @@ export class ViaConnection implements Connection {
       this.#hasMisled = true;
       return undefined;
     }
+  }
+
+  #cancelled(): ConnectError {
+    return new ConnectError('CANCELLED', `the connection of ${this.#plan.request.name} was cancelled by a shutdown`, { phase: 'transport' });
+  }
+
+  /** Of a context that was not up yet, where nothing else is told. */
+  #ended(): ConnectError {
+    return this.#plan.stopping() ? this.#cancelled() : new ConnectError('CONNECT_EOF', `via ${this.#plan.via.name}: the connection ended before the context was up`, { phase: 'transport' });
   }
 
   #lost(): void {

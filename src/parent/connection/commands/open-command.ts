@@ -85,10 +85,10 @@ class LinkAfterPrompts extends WrappedLink {
     this.#over = over;
   }
 
-  override write(parts: readonly Uint8Array[]): void {
+  override write(parts: readonly Uint8Array[], written?: () => void): void {
     this.#over?.();
     this.#over = undefined;
-    super.write(parts);
+    super.write(parts, written);
   }
 }
 
@@ -108,15 +108,16 @@ class CommandTransport implements Transport {
   constructor(plan: CommandPlan, child: ChildProcess, broker: Broker) {
     this.#plan = plan;
     const tty = plan.tty !== undefined;
+    const onTerminal = plan.tty === 'asks';
     const { toTool, fromTool, stderr } = streamsOf(child, tty);
     this.#prompter = new Prompter(plan.argv[0] ?? '', plan.prompts ?? []);
     this.link = new LinkAfterPrompts(new StreamLink(fromTool, toTool), () => {
-      this.#log(this.#prompter.finish());
+      const held = this.#prompter.finish();
+      if (!onTerminal) this.#log(held);
     });
     this.#process = new ProcessTransport(child, this.link, broker, true, tty ? { stdio: stderr, stderr: child.stderr } : { stdio: stderr });
     this.exited = this.#process.exited;
     this.output = this.#output.asObservable();
-    const onTerminal = plan.tty === 'asks';
     this.#answers = (onTerminal ? child.stdin : null) ?? toTool;
     if (tty) this.#readTerminal(child, onTerminal);
     this.#process.output.subscribe({

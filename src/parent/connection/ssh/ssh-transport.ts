@@ -21,6 +21,7 @@ const KILLS = 5;
 /** The protocol on a channel's stdin and stdout; the connection goes with it. */
 class ChannelLink implements Link {
   readonly chunks: Observable<Uint8Array>;
+  readonly paced = true;
   readonly volatile: boolean;
   readonly drained: Observable<void>;
   readonly #stream: StreamLink;
@@ -44,8 +45,8 @@ class ChannelLink implements Link {
     return this.#stream.pendingBytes;
   }
 
-  write(parts: readonly Uint8Array[]): void {
-    this.#stream.write(parts);
+  write(parts: readonly Uint8Array[], written?: () => void): void {
+    this.#stream.write(parts, written);
   }
 
   end(): void {

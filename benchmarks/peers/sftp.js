@@ -1,0 +1,54 @@
+// The package ssh2 by itself: fastPut and fastGet of its SFTP, and the output of a command.
+import { readFileSync } from 'node:fs';
+import ssh2 from 'ssh2';
+import { microseconds, rate, serve } from './driver.js';
+
+let connection;
+function connected({ port, user, key }) {
+  connection ??= new Promise((resolve, reject) => {
+    const client = new ssh2.Client();
+    client.on('ready', () => { client.setNoDelay(true); resolve(client); }).on('error', reject);
+    client.connect({ host: '127.0.0.1', port, username: user, privateKey: readFileSync(key) });
+  });
+  return connection;
+}
+
+const promised = (work) => new Promise((resolve, reject) => { work((error, value) => { if (error) reject(error); else resolve(value); }); });
+
+let session;
+async function sftp(ssh) {
+  const client = await connected(ssh);
+  return (session ??= promised((done) => { client.sftp(done); }));
+}
+
+async function timed(bytes, work) {
+  const begun = microseconds();
+  await work();
+  return rate(bytes, microseconds() - begun);
+}
+
+await serve(
+  {
+    async push({ ssh, bytes, from, to }) {
+      const channel = await sftp(ssh);
+      return timed(bytes, () => promised((done) => { channel.fastPut(from, to, done); }));
+    },
+
+    async pull({ ssh, bytes, from, to }) {
+      const channel = await sftp(ssh);
+      return timed(bytes, () => promised((done) => { channel.fastGet(from, to, done); }));
+    },
+
+    async exec({ ssh, bytes }) {
+      const client = await connected(ssh);
+      let received = 0;
+      const speed = await timed(bytes, async () => {
+        const stream = await promised((done) => { client.exec(`head -c ${bytes} /dev/zero`, done); });
+        await new Promise((resolve) => { stream.on('data', (data) => { received += data.length; }).on('close', resolve); stream.stderr.resume(); });
+      });
+      if (received !== bytes) throw new Error(`${received} bytes came instead of ${bytes}`);
+      return speed;
+    },
+  },
+  async () => { (await connection)?.end(); },
+);

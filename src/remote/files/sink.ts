@@ -1,0 +1,196 @@
+import { constants } from 'node:fs';
+import { link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { fault } from '../fault.ts';
+import { Checksum } from './checksum.ts';
+import { fileFault } from './file-fault.ts';
+import type { FileAttributes, FilePart, WriteSpec } from './protocol.ts';
+import { keep, removeAtExit, temporaryName } from './temporary.ts';
+
+/** Pieces of one write. */
+const MAX_PIECES = 64;
+/** Bytes that are read at a time of what an interrupted transfer has left. */
+const READ_BYTES: number = 512 * 1024;
+
+interface Piece {
+  readonly bytes: Uint8Array;
+  readonly done: (() => void) | undefined;
+}
+
+/** A file that is being written, under a temporary name in the directory where it is to be. */
+export class FileSink {
+  readonly #spec: WriteSpec;
+  readonly #temporary: string;
+  readonly #handle: FileHandle;
+  readonly #onFault: (error: Error) => void;
+  #checksum: Checksum;
+  #at = 0;
+  #pieces: Piece[] = [];
+  #writing: Promise<void> | undefined;
+  #error: Error | undefined;
+  #closed = false;
+
+  private constructor(spec: WriteSpec, temporary: string, handle: FileHandle, onFault: (error: Error) => void) {
+    this.#spec = spec;
+    this.#temporary = temporary;
+    this.#handle = handle;
+    this.#onFault = onFault;
+    this.#checksum = new Checksum(this.#spec.checksum);
+  }
+
+  /**
+   * Begins to write. What an interrupted transfer of the same `id` has left is kept.
+   *
+   * @param onFault - told when writing fails
+   */
+  static async open(spec: WriteSpec, onFault: (error: Error) => void): Promise<FileSink> {
+    const { path, id, parents, resumable, overwrite } = spec;
+    const temporary = temporaryName(path, id);
+    try {
+      const there = await lstat(path).catch(() => undefined);
+      if (there?.isDirectory() === true) throw Object.assign(new Error(), { code: 'EISDIR' });
+      if (there !== undefined && !overwrite) throw Object.assign(new Error(), { code: 'EEXIST' });
+      if (parents) await mkdir(dirname(path), { recursive: true });
+      const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | (resumable ? 0 : constants.O_EXCL);
+      // For nobody else until it has its own mode.
+      const handle = await open(temporary, flags, 0o600);
+      removeAtExit(temporary);
+      const sink = new FileSink(spec, temporary, handle, onFault);
+      if (resumable) await sink.#takeUp();
+      return sink;
+    } catch (error) {
+      throw fileFault(error, path);
+    }
+  }
+
+  /** Bytes that are written. */
+  get bytes(): number {
+    return this.#at;
+  }
+
+  /** What there is of it. */
+  get part(): FilePart {
+    return { bytes: this.#at, checksum: this.#checksum.digest };
+  }
+
+  /** What comes next begins here: behind what there is, or anew. */
+  async begin(offset: number): Promise<void> {
+    if (offset === this.#at) return;
+    if (offset !== 0) throw fault('ERR_TENDRIL_FILE_IO', `${this.#spec.path}: what comes begins at ${String(offset)}, and there are ${String(this.#at)} bytes`);
+    try {
+      await this.#handle.truncate(0);
+    } catch (error) {
+      throw fileFault(error, this.#spec.path);
+    }
+    this.#at = 0;
+    this.#checksum = new Checksum(this.#spec.checksum);
+  }
+
+  /** Takes the next bytes; `done` when they are written. */
+  take(bytes: Uint8Array, done?: () => void): void {
+    if (this.#error) return;
+    this.#checksum.update(bytes);
+    this.#pieces.push({ bytes, done });
+    this.#writing ??= this.#write();
+  }
+
+  /**
+   * The bytes are complete: the file gets its attributes and its name. Returns its checksum. What fails leaves nothing.
+   *
+   * @param checksum - what it must be
+   */
+  async finish(checksum: string | undefined, attributes: FileAttributes = this.#spec.attributes): Promise<string> {
+    const { path, overwrite, sync } = this.#spec;
+    try {
+      while (this.#writing) await this.#writing;
+      if (this.#error) throw this.#error;
+      const got = this.#checksum.digest;
+      if (checksum !== undefined && got !== checksum) throw fault('ERR_TENDRIL_FILE_CHECKSUM', `${path}: what has arrived is not what was sent: its checksum is ${got}, and should be ${checksum}`);
+      await this.#attribute(attributes);
+      if (sync) await this.#handle.sync();
+      if (overwrite) await rename(this.#temporary, path);
+      else {
+        await link(this.#temporary, path);
+        await unlink(this.#temporary);
+      }
+      keep(this.#temporary);
+      if (sync) await syncDirectory(dirname(path));
+      return got;
+    } catch (error) {
+      await this.abandon();
+      throw fileFault(error, path);
+    } finally {
+      await this.#close();
+    }
+  }
+
+  /** Nothing more comes, and nothing is to be left; unless it is to be gone on with. */
+  async abandon(resumable = false): Promise<void> {
+    this.#pieces = [];
+    this.#error ??= fault('ERR_TENDRIL_FILE_IO', `${this.#spec.path}: it was given up`);
+    while (this.#writing) await this.#writing;
+    await this.#close();
+    if (!resumable) await unlink(this.#temporary).catch(() => undefined);
+    keep(this.#temporary);
+  }
+
+  async #write(): Promise<void> {
+    try {
+      while (this.#pieces.length > 0) {
+        const pieces = this.#pieces.splice(0, MAX_PIECES);
+        const length = pieces.reduce((sum, { bytes }) => sum + bytes.length, 0);
+        let { bytesWritten } = await this.#handle.writev(pieces.map(({ bytes }) => bytes), this.#at);
+        if (bytesWritten < length) {
+          // A short write says that there is no more room; the next one says why.
+          const all = Buffer.concat(pieces.map(({ bytes }) => bytes));
+          while (bytesWritten < length) bytesWritten += (await this.#handle.write(all, bytesWritten, length - bytesWritten, this.#at + bytesWritten)).bytesWritten;
+        }
+        this.#at += length;
+        for (const { done } of pieces) done?.();
+      }
+    } catch (error) {
+      this.#pieces = [];
+      if (this.#error === undefined) this.#onFault((this.#error = fileFault(error, this.#spec.path)));
+    } finally {
+      this.#writing = undefined;
+    }
+  }
+
+  async #attribute({ mode, uid, gid, mtimeMs, atimeMs }: FileAttributes): Promise<void> {
+    // The owner first: a change of it takes away some bits of the mode.
+    if (uid !== undefined || gid !== undefined) await this.#handle.chown(uid ?? -1, gid ?? -1);
+    await this.#handle.chmod(mode);
+    if (mtimeMs === undefined && atimeMs === undefined) return;
+    const now = await this.#handle.stat();
+    await this.#handle.utimes((atimeMs ?? now.atimeMs) / 1000, (mtimeMs ?? now.mtimeMs) / 1000);
+  }
+
+  /** Looks at what is there: ours, and nobody else's by another name. */
+  async #takeUp(): Promise<void> {
+    const { uid, nlink } = await this.#handle.stat();
+    if (uid !== process.geteuid?.() || nlink !== 1) throw fault('ERR_TENDRIL_FILE_PERMISSION', `${this.#temporary}: what is there is not what this transfer has left`);
+    const buffer = Buffer.allocUnsafe(READ_BYTES);
+    for (;;) {
+      const { bytesRead } = await this.#handle.read(buffer, 0, READ_BYTES, this.#at);
+      if (bytesRead === 0) return;
+      this.#checksum.update(buffer.subarray(0, bytesRead));
+      this.#at += bytesRead;
+    }
+  }
+
+  async #close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#handle.close().catch(() => undefined);
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
