@@ -68,7 +68,7 @@ export type { Projected } from './flow/incoming.ts';
 export { onDemand } from './flow/on-demand.ts';
 export type { OnDemandOptions } from './flow/on-demand.ts';
 export { stream } from './flow/stream.ts';
-export type { Source } from './flow/source.ts';
+export type { Source, StreamInput } from './flow/source.ts';
 export type { CurrentCall } from './core/call/current-call.ts';
 export type { Keepalive, LogLevel, Quotas, Rate, TraceLevel } from './core/config.ts';
 export type { Broker, Fault } from './core/broker/broker.ts';

@@ -106,6 +106,8 @@ function build(described: unknown): unknown {
       return new Reference(TAG_CONTEXT, [it.id, it.name]);
     case 'sender':
       return new Reference(TAG_SENDER, [it.contextId, it.handle]);
+    case 'stream':
+      return new Reference(TAG_STREAM, [it.contextId, it.handle]);
     default:
       throw new Error(`no such kind of value: ${it.$}`);
   }
@@ -128,7 +130,7 @@ function describeValue(value: unknown): unknown {
   if (value instanceof CallError) return { $: 'error', content: value[WIRE]().content instanceof Array ? contentOf(value) : undefined };
   if (value instanceof Reference) {
     const [id, second] = value.content;
-    return value.tag === TAG_CONTEXT ? { $: 'context', id, name: second } : { $: 'sender', contextId: id, handle: second };
+    return value.tag === TAG_CONTEXT ? { $: 'context', id, name: second } : { $: value.tag === TAG_SENDER ? 'sender' : 'stream', contextId: id, handle: second };
   }
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, describeValue(item)]));
 }

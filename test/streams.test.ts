@@ -2,9 +2,11 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
 import { NEVER, Observable, Subject, firstValueFrom, interval, lastValueFrom, of, range, take, toArray } from 'rxjs';
-import { RemoteStream, stream } from 'tendril';
+import { RemoteStream, UsageError, attach, stream } from 'tendril';
 import type { ConnectedContext, Delivery } from 'tendril';
 import * as tasks from './fixtures/tasks.ts';
 import { failure, first, watchForLeaks, withChild } from './support/tree.ts';
@@ -77,6 +79,8 @@ describe('streams', () => {
       expect(await first(kid.call(tasks.total, stream<number>(Readable.from([1, 2, 3]))))).toBe(6);
       expect(await first(kid.call(tasks.total, stream(range(0, 2000))))).toBe(1_999_000);
       expect(await first(kid.call(tasks.total, stream(of())))).toBe(0);
+      expect(await first(kid.call(tasks.total, stream(new Set([1, 2]))))).toBe(3);
+      for (const none of ['text', Buffer.from('bytes'), 5, null, undefined, {}]) expect(() => stream(none as never)).toThrow(UsageError);
     }),
   );
 
@@ -198,6 +202,60 @@ describe('streams', () => {
       expect(await failure(lines)).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL' });
       expect([source.observed, message.observed]).toEqual([false, false]);
       expect([...master.router.streams]).toEqual([]);
+    }),
+  );
+
+  it(
+    'five that wait get one value each, and the end wakes all who wait (REFERENCE 89, 97, 98)',
+    withChild(async (kid) => {
+      const values = kid.call(tasks.passOn, stream<number>([0, 1, undefined as never, 3, 4]))[Symbol.asyncIterator]();
+      const got = await Promise.all(Array.from({ length: 5 }, () => values.next()));
+      expect(got.map(({ value }) => value)).toEqual([0, 1, undefined, 3, 4]);
+      expect(got.map(({ done }) => done)).toEqual([false, false, false, false, false]);
+      const ends = await Promise.all(Array.from({ length: 5 }, () => values.next()));
+      expect(ends).toEqual(Array.from({ length: 5 }, () => ({ done: true, value: undefined })));
+      const silent = kid.call(tasks.never)[Symbol.asyncIterator]();
+      await silent.next();
+      const waiting = Array.from({ length: 5 }, () => silent.next());
+      await silent.return?.();
+      expect(await Promise.all(waiting)).toEqual(ends);
+    }),
+  );
+
+  it(
+    'a stream that nobody has opened is taken back when it was collected',
+    withChild(async (kid) => {
+      setFlagsFromString('--expose-gc');
+      const collect = runInNewContext('gc') as () => void;
+      await first(kid.call(tasks.report, 1));
+      const before = await first(kid.call(tasks.handles));
+      await (async () => { await first(kid.call(tasks.report, 1)); })();
+      let now = before + 2;
+      for (let turn = 0; turn < 100 && now > before - 2; turn++) {
+        await new Promise((resolve) => { setImmediate(resolve); });
+        collect();
+        now = await first(kid.call(tasks.handles));
+      }
+      // Those of the first report, and of the second.
+      expect(now).toBe(before - 2);
+    }),
+  );
+
+  it(
+    'come to a process that has joined the tree, which cannot send any',
+    withChild(async (kid, { master }) => {
+      await first(kid.connected);
+      const listener = await master.listen();
+      const tree = await attach({ path: listener.path });
+      const seen = tree.context('kid');
+      if (seen === undefined) throw new Error('the context is not there');
+      const { lines } = await first(seen.call(tasks.report, 600));
+      expect(await lastValueFrom(lines.windowed({ values: 8 }).pipe(toArray()))).toHaveLength(600);
+      expect(await first(seen.with({ window: { values: 3 } }).call(tasks.generated, 500).pipe(toArray()))).toHaveLength(500);
+      expect(await failure(seen.call(tasks.total, stream([1])))).toMatchObject({ code: 'ERR_TENDRIL_STREAM_PLACE' });
+      expect(await failure(seen.with({ deadline: 100 }).call(tasks.untilCancelled))).toMatchObject({ code: 'ERR_TENDRIL_DEADLINE' });
+      await tree.close();
+      await listener.close();
     }),
   );
 

@@ -1,9 +1,28 @@
-import { from } from 'rxjs';
+import { from, isObservable } from 'rxjs';
 import type { Observable, Subscriber, Unsubscribable } from 'rxjs';
 import type { Delivery } from '../core/call/remote-stream.ts';
+import { UsageError } from '../core/errors.ts';
+
+/** What the values of a stream come from. */
+export type Source<T> = AsyncIterable<T> | Observable<T>;
 
 /** What a stream can be made of. A Readable of Node is an async iterable. */
-export type Source<T> = AsyncIterable<T> | Observable<T>;
+export type StreamInput<T> = Source<T> | Iterable<T>;
+
+/** Makes a source of what was given. Throws a UsageError when it is none. */
+export function sourceOf<T>(input: StreamInput<T>): Source<T> {
+  // Users of JavaScript may give anything.
+  if (typeof input === 'object' && (input as unknown) !== null && !ArrayBuffer.isView(input)) {
+    if (Symbol.asyncIterator in input || isObservable(input)) return input;
+    if (Symbol.iterator in input) return oneByOne(input);
+  }
+  throw new UsageError('ERR_TENDRIL_BAD_OPTION', 'stream() takes an async iterable such as a generator or a Readable, an Observable, or an iterable such as an array; put bytes and texts into one');
+}
+
+async function* oneByOne<T>(values: Iterable<T>): AsyncGenerator<T, undefined> {
+  for (const value of values) yield await Promise.resolve(value);
+  return undefined;
+}
 
 interface NodeStream {
   destroy(): void;

@@ -4,8 +4,9 @@ import { UsageError } from '../core/errors.ts';
 import { TAG_STREAM, WIRE } from '../core/wire/tags.ts';
 import type { Destination, Wired } from '../core/wire/tags.ts';
 import { Producer } from './producer.ts';
-import { consume, quiet } from './source.ts';
-import type { Source } from './source.ts';
+import { relayed } from './relayed.ts';
+import { consume, quiet, sourceOf } from './source.ts';
+import type { Source, StreamInput } from './source.ts';
 
 /**
  * Makes something that can be sent of a source of values: as an argument of a call or inside of one, in a message, and
@@ -18,10 +19,10 @@ import type { Source } from './source.ts';
  *
  * Where it is made it is the source itself, so that functions which take streams can be called as they are.
  *
- * @param source - an async iterable, a Readable of Node, or an Observable
+ * @param source - an async iterable, a Readable of Node, an Observable, or an iterable such as an array. Throws a UsageError for others
  */
-export function stream<T>(source: Source<T>): RemoteStream<T> {
-  return new LocalStream<T>(source);
+export function stream<T>(source: StreamInput<T>): RemoteStream<T> {
+  return new LocalStream<T>(sourceOf(source));
 }
 
 const throwLater: Report = (error) => {
@@ -44,6 +45,7 @@ class LocalStream<T> extends RemoteStream<T> implements Wired {
 
   [WIRE](to?: Destination): { tag: number; content: unknown } {
     if (to === undefined) throw new UsageError('ERR_TENDRIL_STREAM_PLACE', 'a stream was sent where streams cannot be: send it as an argument of a call, in a message, or in a result');
+    if (relayed.has(to.router)) throw new UsageError('ERR_TENDRIL_STREAM_PLACE', 'a process that has joined a tree by attach() is seen as its listener, so that its streams cannot be found: have a function in the tree make them');
     // A value that cannot be encoded is looked at again, for what is wrong.
     if (this.#sent?.to !== to) {
       if (this.#sent?.producer.unused === false) throw new UsageError('ERR_TENDRIL_STREAM_USED', 'a stream can be sent once; make another one of a new source, for each attempt of a call with defer(() => context.call(fn, stream(...)))');

@@ -1,7 +1,7 @@
 import type { Subscriber, Unsubscribable } from 'rxjs';
 import { ChannelError, DecodeError, TendrilError, UsageError } from '../errors.ts';
 import type { MailboxScope } from '../mailbox/mailbox.ts';
-import type { Handler } from '../routing/router.ts';
+import type { Handler, Router } from '../routing/router.ts';
 import { CallError } from '../wire/call-error.ts';
 import { IS_DEAD, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
@@ -164,6 +164,14 @@ const forgotten = new FinalizationRegistry<() => void>((dismiss) => {
   dismiss();
 });
 
+/** Made where nothing of the stream is in reach: what is registered keeps what it reaches. */
+function dismissal(router: Router, contextId: number, handle: number): () => void {
+  const { data } = encodeValue([0, CONTROL_CANCEL]);
+  return () => {
+    router.send({ dstId: contextId, srcId: router.id, handle, replyTo: 0, data });
+  };
+}
+
 function receivedStream({ router, reviver }: MailboxScope, contextId: number, handle: number): RemoteStream<unknown> {
   let opened = false;
   const connect: Connect = (subscriber, manual, window) => {
@@ -174,9 +182,8 @@ function receivedStream({ router, reviver }: MailboxScope, contextId: number, ha
     consumer.open(contextId, handle, handle, encodeValue(window));
     return consumer;
   };
-  // All that can open it has this function. What is registered must not.
-  const dismiss = { dstId: contextId, srcId: router.id, handle, replyTo: 0, data: encodeValue([0, CONTROL_CANCEL]).data };
-  forgotten.register(connect, () => { router.send(dismiss); }, connect);
+  // All that can open it has this function.
+  forgotten.register(connect, dismissal(router, contextId, handle), connect);
   return new RemoteStream(router.broker.report, 'subscriber of a stream', connect);
 }
 

@@ -290,8 +290,9 @@ function cutAttachments(data: Uint8Array, end: number, lengths: readonly number[
     if (tail.length !== lengths.length || end !== data.length) throw new DecodeError('bytes are left over');
     return found;
   }
-  // A frame with memory of its own, which begins with its header, can be handed out; a part of a read buffer is copied.
-  const own = data.buffer.byteLength - data.length === HEADER_LENGTH;
+  // Memory of its own, of a frame with its header or of one that was joined of fragments, can be handed out; a part of a
+  // read buffer is copied.
+  const own = [0, HEADER_LENGTH].includes(data.buffer.byteLength - data.length);
   let at = end;
   for (const length of lengths) {
     if (length > data.length - at) throw new DecodeError('it is cut short');

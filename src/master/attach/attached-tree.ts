@@ -12,6 +12,7 @@ import { Stream } from '../../core/routing/stream.ts';
 import { IS_DEAD } from '../../core/wire/frame.ts';
 import { ADD_ROUTE, DEL_ROUTE, GET_MODULE, GET_RESOURCE, SHUTDOWN } from '../../core/wire/handles.ts';
 import { decodeValue } from '../../core/wire/values.ts';
+import { relayed } from '../../flow/relayed.ts';
 import type { Authority } from '../../parent/attach/listening.ts';
 import type { Welcome } from '../../parent/attach/protocol.ts';
 import { ConnectedContext } from '../../parent/connected-context.ts';
@@ -83,6 +84,7 @@ export class AttachedTree implements AsyncDisposable {
       service: (service, call, context) => serviceClient(refOf(service), call, 'connected' in context),
       invoke,
     });
+    if (welcome.authority !== 'none') relayed.add(this.router);
     this.self = new Context(this.#scope, id, 'self');
     this.#stream = new Stream(broker, listenerId, maxMessageSize);
     this.responder = new ModuleResponder(this.router, modules, (other) => this.#members.get(other)?.context, () => undefined);
