@@ -50,8 +50,8 @@ reader.on('data', (bytes) => {
     else {
       if (got.length < 16 || got.length < 16 + (got.readUInt32BE(12) & 0x3fffffff)) return;
       const length = got.readUInt32BE(12) & 0x3fffffff;
-      const head = eat(16), payload = Buffer.from(eat(length));
-      const message = { src: head.readUInt16BE(2), handle: head.readUInt32BE(4), replyTo: head.readUInt32BE(8), payload };
+      const part = got[12] >>> 6, head = eat(16), payload = Buffer.from(eat(length));
+      const message = { src: head.readUInt16BE(2), handle: head.readUInt32BE(4), replyTo: head.readUInt32BE(8), payload, continues: (part & 1) !== 0 };
       if (state === 4) { state = 5; me = head.readUInt16BE(0); raw(Buffer.from('EC1;')); attack(me); }
       else if (message.handle === 106 && message.replyTo !== 999) process.exit(0);
       else if (message.handle === 101) calls(message);
