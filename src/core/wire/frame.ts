@@ -176,7 +176,7 @@ export class FrameDecoder {
   /** Bytes of an incomplete frame; they are forgotten here. For handing a stream over to another thread. */
   takeRemainder(): Buffer {
     const rest = Buffer.from(this.#partial.subarray(0, this.#have));
-    this.#have = 0;
+    this.#reset();
     return rest;
   }
 
@@ -234,7 +234,13 @@ export class FrameDecoder {
     this.#have += copied;
     if (this.#have < this.#partial.length) return -1;
     messages.push(view(this.#partial, 0, this.#have));
-    this.#have = 0;
+    this.#reset();
     return offset + copied;
+  }
+
+  /** The memory of a frame may be given to another thread. */
+  #reset(): void {
+    this.#partial = NOTHING;
+    this.#have = 0;
   }
 }
