@@ -70,6 +70,16 @@ describe('FrameDecoder', () => {
     expect(() => new FrameDecoder(4).push(encodeFrame(hello), false)).toThrow(expect.objectContaining({ code: 'ERR_TENDRIL_MESSAGE_TOO_LARGE' }));
   });
 
+  it('keeps no memory of a frame that it has given, which may go to another thread', () => {
+    const bytes = encodeFrame({ ...hello, data: Buffer.alloc(50_000, 7) });
+    const decoder = new FrameDecoder();
+    decoder.push(bytes.subarray(0, 20_000), true);
+    const [message] = decoder.push(bytes.subarray(20_000), true);
+    const memory = message?.buffer?.buffer as ArrayBuffer;
+    structuredClone(memory, { transfer: [memory] });
+    expect(decoder.takeRemainder()).toHaveLength(0);
+  });
+
   it('finds the limit exceeded in a header that comes in two pieces', () => {
     const decoder = new FrameDecoder(4);
     const bytes = encodeFrame(hello);
