@@ -16,7 +16,7 @@ describe('the README', () => {
   watchForLeaks();
 
   it('has examples', () => {
-    expect(names).toEqual(['first', 'tour', 'handles', 'onefile', 'tree']);
+    expect(names).toEqual(['first', 'tour', 'handles', 'onefile', 'tree', 'remote']);
   });
 
   it.each(names)('shows what its example "%s" prints', async (name) => {
