@@ -5,7 +5,9 @@ import { interruption } from './lib/measure.js';
 import { figure, print } from './lib/print.js';
 import { bulk } from './suites/bulk.js';
 import { bootstrapBytes } from './suites/bytes.js';
+import { cancel } from './suites/cancel.js';
 import { connect } from './suites/connect.js';
+import { fairness } from './suites/fairness.js';
 import { files } from './suites/files.js';
 import { fleet } from './suites/fleet.js';
 import { hops } from './suites/hops.js';
@@ -13,11 +15,14 @@ import { hung } from './suites/hung.js';
 import { idleMemory } from './suites/memory.js';
 import { modules } from './suites/modules.js';
 import { pipelined } from './suites/pipelined.js';
+import { relayBulk } from './suites/relay-bulk.js';
 import { roundTrip } from './suites/round-trip.js';
+import { slowConsumer } from './suites/slow-consumer.js';
+import { services } from './suites/services.js';
 import { ssh } from './suites/ssh.js';
 import { tree } from './suites/tree.js';
 
-const SUITES = { 'round-trip': roundTrip, pipelined, bulk, connect, ssh, hung, memory: idleMemory, bytes: bootstrapBytes, modules, tree, fleet, hops, files };
+const SUITES = { 'round-trip': roundTrip, pipelined, bulk, connect, ssh, hung, memory: idleMemory, bytes: bootstrapBytes, modules, tree, fleet, hops, fairness, 'relay-bulk': relayBulk, files, 'slow-consumer': slowConsumer, cancel, services };
 
 // It makes every start of Node 20 slower by 80 ms, and it is a setting of the machine.
 for (const name of ['NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS', 'NODE_V8_COVERAGE']) delete process.env[name];

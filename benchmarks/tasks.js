@@ -15,6 +15,13 @@ export async function* source(size, count) {
   for (let sent = 0; sent < count; sent++) yield bytes;
 }
 
+/** Takes a stream of bytes. */
+export async function consume(values) {
+  let received = 0;
+  for await (const bytes of values) received += bytes.length;
+  return received;
+}
+
 /** What SHUTDOWN must be able to end. */
 export function hang() {
   for (;;);

@@ -8,7 +8,7 @@ import type { Listening } from './parent/attach/listening.ts';
 import type { ConnectionMethods } from './parent/connection-methods.ts';
 import type { ParentRouter } from './parent/routing/parent-router.ts';
 import type { LogForwarder } from './core/log/forwarder.ts';
-import { followsServedCalls, servedCalls } from './service/served-calls.ts';
+import { servedCalls } from './service/served-calls.ts';
 
 // In a child `tendril` is the running core (src/core/child/library.ts), where these are real. In the master a module
 // that its children use is loaded too, so the names must be there; using them is a mistake that deserves a clear word.
@@ -25,7 +25,7 @@ function childOnly(name: string): never {
 
 /** The call that runs: its AbortSignal and its caller. In functions that run in a child, and in methods of services everywhere. */
 export function currentCall(): CurrentCall {
-  return followsServedCalls() ? servedCalls.current() : onlyInChild('currentCall()');
+  return servedCalls.enabled ? servedCalls.current() : onlyInChild('currentCall()');
 }
 
 /** This child as a context. In functions that run in a child. */

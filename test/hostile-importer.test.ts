@@ -96,7 +96,7 @@ const moduleRequest = (kind, from, specifier) => cbor([PROFILE, kind, from, spec
 const resourceRequest = (operation, path) => cbor([operation, path]);
 // Not by raw(), which waits: a master that is asked for much stops to read until its answers are read.
 const out = new net.Socket({ fd: 4, readable: false, writable: true }).on('error', () => process.exit(0));
-const askModule = (kind, from, specifier) => out.write(frame(0, me, 100, 0, moduleRequest(kind, from, specifier)));
+const askModule = (kind, from, specifier) => out.write(frames(0, 100, moduleRequest(kind, from, specifier)));
 const askResource = (operation, path) => out.write(frame(0, me, 112, 0, resourceRequest(operation, path)));
 const record = fs.openSync(DIRECTORY + '/received', 'a');
 const ends = new Set();

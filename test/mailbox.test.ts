@@ -20,7 +20,6 @@ function contextAt(node: VirtualNode, id: number): Context {
     reviver: createReviver(node.router, (other, name) => new Context(scope, other, name)),
     find: () => { throw new Error('no functions here'); },
     open: () => { throw new Error('no modules here'); },
-    service: () => { throw new Error('no services here'); },
     invoke,
   };
   return new Context(scope, id, `c${String(id)}`);

@@ -16,7 +16,7 @@ describe('the README', () => {
   watchForLeaks();
 
   it('has examples', () => {
-    expect(names).toEqual(['first', 'tour', 'handles', 'onefile', 'tree', 'remote']);
+    expect(names).toEqual(['first', 'tour', 'services', 'handles', 'onefile', 'tree', 'remote']);
   });
 
   it.each(names)('shows what its example "%s" prints', async (name) => {

@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { describe, expect, it } from '@jest/globals';
 import { NEVER, Observable, Subject, firstValueFrom, interval, lastValueFrom, of, range, take, toArray } from 'rxjs';
 import { RemoteStream, stream } from 'tendril';
-import type { Delivery } from 'tendril';
+import type { ConnectedContext, Delivery } from 'tendril';
 import * as tasks from './fixtures/tasks.ts';
 import { failure, first, watchForLeaks, withChild } from './support/tree.ts';
 
@@ -15,6 +15,12 @@ async function* upTo(count: number, log: (value: number) => void = () => undefin
     yield await Promise.resolve(value);
   }
   return undefined;
+}
+
+/** Asks the context for anything until `fits`. */
+async function until(kid: ConnectedContext, fits: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 2000 && !fits(); turn++) await first(kid.call(tasks.nothing));
+  expect(fits()).toBe(true);
 }
 
 describe('streams', () => {
@@ -53,13 +59,12 @@ describe('streams', () => {
     withChild(async (kid) => {
       const open: Delivery<number>[] = [];
       const subscription = kid.with({ window: { values: 8 } }).call(tasks.endless).deliveries().subscribe((delivery) => open.push(delivery));
-      await first(kid.call(tasks.pulledSoFar));
-      while (open.length < 8) await first(kid.call(tasks.pulledSoFar));
+      await until(kid, () => open.length >= 8);
       expect(await first(kid.call(tasks.pulledSoFar))).toBe(8);
       // Twice is once.
       open[0]?.done();
       open[0]?.done();
-      while (open.length < 9) await first(kid.call(tasks.pulledSoFar));
+      await until(kid, () => open.length >= 9);
       expect(await first(kid.call(tasks.pulledSoFar))).toBe(9);
       subscription.unsubscribe();
     }),
@@ -159,7 +164,7 @@ describe('streams', () => {
       expect([readable.destroyed, master.router.handleCount]).toEqual([true, before]);
       const source = new Subject<number>();
       const got = firstValueFrom(kid.call(tasks.openAndWait, stream(source)));
-      while (!source.observed) await first(kid.call(tasks.nothing));
+      await until(kid, () => source.observed);
       source.next(7);
       expect(await got).toBe(7);
       expect([source.observed, master.router.handleCount]).toEqual([false, before]);
@@ -179,14 +184,19 @@ describe('streams', () => {
       await first(kid.connected);
       const source = new Subject<number>();
       const ended = failure(kid.call(tasks.openAndWait, stream(source)));
-      while (!source.observed) await first(kid.call(tasks.nothing));
+      await until(kid, () => source.observed);
       const { lines, never } = await first(kid.call(tasks.report, 2));
+      const message = new Subject<number>();
+      kid.call(tasks.listenForStreams, 4000).subscribe({ error: () => undefined });
+      await first(kid.call(tasks.nothing));
+      kid.handle<RemoteStream<number>>(4000).next(stream(message));
+      await until(kid, () => message.observed);
       const broken = failure(never);
       await kid.shutdown();
       await ended;
       expect(await broken).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL' });
       expect(await failure(lines)).toMatchObject({ code: 'ERR_TENDRIL_CHANNEL' });
-      expect(source.observed).toBe(false);
+      expect([source.observed, message.observed]).toEqual([false, false]);
       expect([...master.router.streams]).toEqual([]);
     }),
   );

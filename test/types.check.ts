@@ -1,7 +1,7 @@
 // Compiled by `npm run check`, never run: what the compiler infers for users.
 import os from 'node:os';
 import type { Observable } from 'rxjs';
-import type { ConnectedContext, ExecOptions, Mailbox, RemoteModule, RemoteStream, Sender, TransferOptions, WriteOptions } from 'tendril';
+import type { ConnectedContext, ExecOptions, Mailbox, RemoteModule, RemoteStream, Sender, ServicePolicy, TransferOptions, WriteOptions } from 'tendril';
 import type { ConnectionMethods, METHOD_OPTIONS } from '../src/parent/connection-methods.ts';
 import type { CallOptions } from '../src/core/context.ts';
 import type { EXEC_OPTIONS } from '../src/parent/commands/exec-options.ts';
@@ -119,3 +119,39 @@ export const optionNames: { [Method in keyof ConnectionMethods]: Same<Known<Meth
   openssh: true,
   command: true,
 };
+
+// A service: the methods that its class lists, and nothing else.
+declare class Stock {
+  static readonly methods: { put: { policy: ServicePolicy }; count: { policy: ServicePolicy[] }; changes: object; secret: object };
+  put(name: string, count: number): void;
+  count(name: string): Promise<number>;
+  changes(): AsyncGenerator<string>;
+  hidden(): string;
+  private secret(): string;
+  value: number;
+}
+const stock = context.service(Stock);
+const named = context.with({ deadline: 10 }).service<typeof Stock>('stock');
+export const service: [
+  Same<keyof typeof stock, 'put' | 'count' | 'changes'>,
+  Same<ReturnType<typeof stock.count>, RemoteStream<number>>,
+  Same<ReturnType<typeof stock.changes>, RemoteStream<string>>,
+  Same<Parameters<typeof named.put>, [name: string, count: number]>,
+] = [true, true, true, true];
+// @ts-expect-error an argument of the wrong type
+stock.put('bolts', '12');
+// @ts-expect-error a method that is not listed
+void stock.hidden;
+// @ts-expect-error a class that is no service
+context.service(Svc);
+
+// Arguments of calls of a chain: values, and calls of the chain that give them.
+const chained = context.chain();
+chained.call(plain, 1, chained.module<typeof Tasks>('/tasks.ts').greet('x'));
+chained.module<typeof Tasks>('/tasks.ts').add(1, chained.call(builtinLength, 'x'));
+declare function builtinLength(text: string): Promise<number>;
+// @ts-expect-error the result of another type
+chained.call(plain, chained.call(promised), 'x');
+// @ts-expect-error calls of chains only
+context.call(plain, 1, context.call(generic<string>, 'text'));
+chained.reset();

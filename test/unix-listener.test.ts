@@ -392,9 +392,9 @@ describe('a hostile process that attaches', () => {
         expect(raw.received).toEqual([]);
       }
       const other = new RawClient(path);
-      other.socket.write(helloFrame({ protocol: 2, name: '' }));
+      other.socket.write(helloFrame({ protocol: 3, name: '' }));
       const told = await other.next(() => true);
-      expect([told.replyTo, String(Buffer.from(told.data))]).toEqual([IS_DEAD, expect.stringContaining('version 1')]);
+      expect([told.replyTo, String(Buffer.from(told.data))]).toEqual([IS_DEAD, expect.stringContaining('version 2')]);
       other.socket.destroy();
       // Those who say nothing take up places, for five seconds; one more is turned away at once, and then there is room again.
       const silent = Array.from({ length: MAX_WAITING_CLIENTS + 1 }, () => new RawClient(path));

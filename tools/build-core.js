@@ -91,7 +91,7 @@ const fromHost = {
     builder.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports={}' }));
   },
 };
-for (const [name, entry] of [['parent', 'parent/via/broker-part'], ['ssh', 'parent/via/ssh-part'], ['attach', 'parent/via/attach-part'], ['maker', 'parent/via/maker-part'], ['flow', 'flow/flow-part'], ['service', 'service/service-part']]) {
+for (const [name, entry] of [['parent', 'parent/via/broker-part'], ['ssh', 'parent/via/ssh-part'], ['attach', 'parent/via/attach-part'], ['maker', 'parent/via/maker-part'], ['flow', 'flow/flow-part'], ['service', 'service/service-part'], ['chain', 'chain/chain-part']]) {
   const part = await build({
     absWorkingDir: root,
     entryPoints: [`src/${entry}.ts`],
@@ -110,7 +110,7 @@ for (const [name, entry] of [['parent', 'parent/via/broker-part'], ['ssh', 'pare
     plugins: [fromHost],
   });
   const text = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};module.exports.start(host,packed)`;
-  if (name === 'maker' || name === 'flow' || name === 'service') {
+  if (['maker', 'flow', 'service', 'chain'].includes(name)) {
     // Modules as others, which the importer of the child takes.
     const source = `var module={exports:{}},exports=module.exports;${part.outputFiles[0].text};return module.exports.start(host)`;
     writeFileSync(`${root}dist/part-${name}.js`, source);

@@ -13,7 +13,8 @@ export const PIPE = 'node pipe';
 export const PIPE_STATIC = 'node pipe, static buffer';
 export const RELAY = 'node relay';
 export const FILE_RELAY = 'node pipes';
-export const SFTP = 'ssh2';
+export const SFTP = 'ssh2 sftp';
+export const SSH2 = 'ssh2';
 export const MITOGEN = 'mitogen';
 
 const COMMANDS = {
@@ -25,6 +26,7 @@ const COMMANDS = {
   [RELAY]: [process.execPath, peer('relay.js')],
   [FILE_RELAY]: [process.execPath, peer('file-relay.js')],
   [SFTP]: [process.execPath, peer('sftp.js')],
+  [SSH2]: [process.execPath, peer('ssh2.js')],
   [MITOGEN]: [PYTHON, peer('mitogen_driver.py')],
 };
 

@@ -37,3 +37,8 @@ export function memory(pids) {
   }
   return { rss, pss };
 }
+
+/** Bytes of resident memory of a process. */
+export function resident(pid) {
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? NaN) * 1024;
+}

@@ -52,6 +52,7 @@ class Driver(object):
         self.spares = []
         self.chains = {}
         self.file = None
+        self.adder = None
 
     def warm(self):
         if self.worker is None:
@@ -68,15 +69,18 @@ class Driver(object):
             times.append(time.perf_counter() - begun)
         return median(times) * 1e6
 
-    def hops(self, count, depth):
-        """As roundTrip, in a context that is reached by way of depth - 1 others."""
+    def chain(self, depth):
         if depth not in self.chains:
             context = None
             for _ in range(depth):
                 context = self.router.local(python_path=PYTHON, via=context) if context else self.router.local(python_path=PYTHON)
             context.call(mitogen_tasks.add, 1, 2)
             self.chains[depth] = context
-        context = self.chains[depth]
+        return self.chains[depth]
+
+    def hops(self, count, depth):
+        """As roundTrip, in a context that is reached by way of depth - 1 others."""
+        context = self.chain(depth)
         times = []
         for index in range(count):
             begun = time.perf_counter()
@@ -97,9 +101,36 @@ class Driver(object):
             waiting.popleft().get().unpickle()
         return count / (time.perf_counter() - begun)
 
-    def fileService(self, bytes):
-        """MB/s of FileService from the master to a child, the only direction that it is made for."""
+    def service(self, count):
         context = self.warm()
+        times = []
+        for index in range(count):
+            begun = time.perf_counter()
+            context.call_service(mitogen_tasks.Adder, 'add', a=index, b=1)
+            times.append(time.perf_counter() - begun)
+        return median(times) * 1e6
+
+    def servicePipelined(self, count, depth):
+        context = self.warm()
+        begun = time.perf_counter()
+        waiting = collections.deque()
+        for index in range(count):
+            if len(waiting) == depth:
+                waiting.popleft().get().unpickle()
+            waiting.append(context.call_service_async(mitogen_tasks.Adder, 'add', a=index, b=1))
+        while waiting:
+            waiting.popleft().get().unpickle()
+        return count / (time.perf_counter() - begun)
+
+    def serviceUp(self, count):
+        context = self.warm()
+        if self.adder is None:
+            self.adder = mitogen.service.Pool(self.router, services=[mitogen_tasks.Adder(self.router)])
+        return context.call(mitogen_tasks.call_up, self.router.myself(), count)
+
+    def fileService(self, bytes, depth=1):
+        """MB/s of FileService from the master to a child, the only direction that it is made for."""
+        context = self.warm() if depth == 1 else self.chain(depth)
         if self.file is None:
             self.file = tempfile.NamedTemporaryFile(prefix='tendril-bench-')
             self.file.write(os.urandom(1 << 20) * (bytes >> 20))
@@ -206,6 +237,8 @@ def main(router):
     finally:
         if hasattr(driver, 'served'):
             driver.served.stop()
+        if driver.adder:
+            driver.adder.stop()
         if driver.file:
             driver.pool.stop()
             driver.file.close()

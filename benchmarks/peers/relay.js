@@ -1,12 +1,25 @@
 // The floor of a hop: chains of plain Node processes that pass frames on.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { oneAtATime, serve } from './driver.js';
+import { microseconds, oneAtATime, rate, serve } from './driver.js';
 import { frames } from './relay-frames.js';
 
 const script = fileURLToPath(new URL('relay-child.js', import.meta.url));
+const bulkScript = fileURLToPath(new URL('relay-bulk-child.js', import.meta.url));
 const chains = new Map();
+const pipes = new Map();
 let take;
+
+/** A chain that pipes, and does not look at what it passes on. */
+function pipe(depth) {
+  let first = pipes.get(depth);
+  if (first === undefined) {
+    first = spawn(process.execPath, [bulkScript, String(depth)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    first.stdout.on('data', (chunk) => { take(chunk); });
+    pipes.set(depth, first);
+  }
+  return first;
+}
 
 function chain(depth) {
   let first = chains.get(depth);
@@ -31,7 +44,24 @@ await serve(
         stdin.write(message);
       }));
     },
+
+    async bulk({ depth, size, count }) {
+      const { stdin } = pipe(depth);
+      const begun = microseconds();
+      const wanted = Buffer.alloc(8);
+      wanted.writeUInt32BE(size);
+      wanted.writeUInt32BE(count, 4);
+      let received = 0;
+      await new Promise((resolve) => {
+        take = (chunk) => {
+          received += chunk.length;
+          if (received === size * count) resolve();
+        };
+        stdin.write(wanted);
+      });
+      return rate(received, microseconds() - begun);
+    },
   },
   // Each ends at the end of its input.
-  async () => { for (const first of chains.values()) first.stdin.end(); },
+  async () => { for (const first of [...chains.values(), ...pipes.values()]) first.stdin.end(); },
 );

@@ -3,12 +3,25 @@ import os from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { firstValueFrom, lastValueFrom, tap } from 'rxjs';
-import { Master } from '../../dist/index.js';
-import { add, hang, sink, source } from '../tasks.js';
+import { Master, stream } from '../../dist/index.js';
+import { Adder, callUp } from '../service-tasks.js';
+import { add, consume, hang, sink, source } from '../tasks.js';
+import { quantile } from '../lib/statistics.js';
 import { median, microseconds, oneAtATime, pause, pump, rate, serve } from './driver.js';
 import { descendants } from '../lib/processes.js';
 
 const master = new Master({ logger: false });
+
+/** The child for services: calls in one that has loaded the library cost a little more. */
+let server;
+async function serving() {
+  if (server === undefined) {
+    master.serve(Adder);
+    server = master.local({ name: 'server' });
+    await firstValueFrom(server.service(Adder).add(1, 2));
+  }
+  return server;
+}
 
 /** The child for everything that needs a warm one. */
 let worker;
@@ -66,6 +79,42 @@ async function speed(bytes, work) {
 
 const raise = (error) => { throw error; };
 
+/** An intermediate with two children: one that sends, one that answers. */
+let family;
+async function siblings() {
+  if (family === undefined) {
+    const via = master.local();
+    family = [master.local({ via }), master.local({ via })];
+    await Promise.all(family.map((context) => firstValueFrom(context.call(add, 1, 2))));
+  }
+  return family;
+}
+
+/** MB per second of a stream of values from a context. */
+async function streamFrom(context, size, count) {
+  const begun = microseconds();
+  let received = 0;
+  await new Promise((resolve, reject) => {
+    context.call(source, size, count).subscribe({ next: (bytes) => { received += bytes.length; }, complete: resolve, error: reject });
+  });
+  if (received !== size * count) throw new Error(`${received} bytes came instead of ${size * count}`);
+  return rate(received, microseconds() - begun);
+}
+
+/** Microseconds of small calls, one at a time: until `transfer` has ended if there is one, else `count` of them. */
+async function latencies(context, count, transfer) {
+  let over = false;
+  const ended = transfer?.then(() => { over = true; });
+  const times = [];
+  while (transfer ? !over : times.length < count) {
+    const begun = microseconds();
+    await firstValueFrom(context.call(add, 1, 2));
+    times.push(microseconds() - begun);
+  }
+  await ended;
+  return { p50: quantile(times, 0.5), p99: quantile(times, 0.99), calls: times.length };
+}
+
 /** Milliseconds from the start of a connection to the first answer of `call`. */
 async function firstAnswer(make, call) {
   const begun = microseconds();
@@ -81,6 +130,32 @@ await serve(
     async roundTrip({ count }) {
       const context = await warm();
       return oneAtATime(count, (index) => firstValueFrom(context.call(add, index, 1)));
+    },
+
+    async service({ count }) {
+      const client = (await serving()).service(Adder);
+      return oneAtATime(count, (index) => firstValueFrom(client.add(index, 1)));
+    },
+
+    async servicePipelined({ count, depth }) {
+      const client = (await serving()).service(Adder);
+      return pump(count, depth, (index, done) => client.add(index, 1).subscribe({ complete: done, error: raise }));
+    },
+
+    /** Calls of a function in the child that has the service. */
+    async besideService({ count }) {
+      const context = await serving();
+      return oneAtATime(count, (index) => firstValueFrom(context.call(add, index, 1)));
+    },
+
+    async besidePipelined({ count, depth }) {
+      const context = await serving();
+      return pump(count, depth, (index, done) => context.call(add, index, 1).subscribe({ complete: done, error: raise }));
+    },
+
+    async serviceUp({ count }) {
+      const context = await serving();
+      return firstValueFrom(context.call(callUp, count));
     },
 
     async hops({ count, depth }) {
@@ -110,14 +185,35 @@ await serve(
     },
 
     async down({ size, count }) {
+      return streamFrom(await warm(), size, count);
+    },
+
+    /** As down, from a context that is so many hops away. */
+    async relayed({ size, count, depth }) {
+      return streamFrom(await chain(depth), size, count);
+    },
+
+    /** As down, over ssh. */
+    async overSsh({ size, count, config }) {
+      return streamFrom(await sshContext({ config }), size, count);
+    },
+
+    /** Small calls to a context: while nothing else happens, or while it sends or gets so many bytes. */
+    async fairness({ kind, size, count, calls }) {
       const context = await warm();
-      const begun = microseconds();
-      let received = 0;
-      await new Promise((resolve, reject) => {
-        context.call(source, size, count).subscribe({ next: (bytes) => { received += bytes.length; }, complete: resolve, error: reject });
-      });
-      if (received !== size * count) throw new Error(`${received} bytes came instead of ${size * count}`);
-      return rate(received, microseconds() - begun);
+      if (kind === 'idle') return latencies(context, calls);
+      if (kind === 'down') return latencies(context, calls, streamFrom(context, size, count));
+      const values = async function* () {
+        const bytes = Buffer.alloc(size, 7);
+        for (let sent = 0; sent < count; sent++) yield bytes;
+      };
+      return latencies(context, calls, firstValueFrom(context.call(consume, stream(values()))));
+    },
+
+    /** The same by way of a context through which another one below it sends. */
+    async fairnessThrough({ kind, size, count, calls }) {
+      const [sending, answering] = await siblings();
+      return latencies(answering, calls, kind === 'idle' ? undefined : streamFrom(sending, size, count));
     },
 
     async push({ bytes, from, to, ...where }) {

@@ -2,7 +2,7 @@ import type { CurrentCall } from './call/current-call.ts';
 import type { CallTarget, invoke } from './call/invoke.ts';
 import type { FunctionRef } from './call/protocol.ts';
 import type { RemoteStream, Window } from './call/remote-stream.ts';
-import type { Emitted, RemoteFunction, RemoteModule, ServiceClass, ServiceClient } from './call/types.ts';
+import type { ChainArguments, ChainModule, Emitted, RemoteFunction, RemoteModule, ServiceClass, ServiceClient } from './call/types.ts';
 import { UsageError } from './errors.ts';
 import { Mailbox } from './mailbox/mailbox.ts';
 import type { MailboxOptions, MailboxScope } from './mailbox/mailbox.ts';
@@ -84,13 +84,31 @@ export interface Callable {
   service<S extends ServiceClass>(service: S | string): ServiceClient<S>;
 }
 
+/**
+ * Calls that run one after another, in the order of their subscription. Once one has failed, also because its module does
+ * not load or because it was cancelled, those behind it fail with its error without running (Mitogen's CallChain).
+ *
+ * An argument may be a call of the same chain: `chain.call(read, chain.call(open, path))`. It is made for the call that takes
+ * its result, ahead of it, in one round trip. Its result stays in the context, so it may be what cannot be sent, and is let
+ * go when the call that takes it has ended. Named twice in one expression it is made once.
+ */
+export interface Chain extends Callable {
+  call<F extends RemoteFunction>(fn: F, ...args: ChainArguments<Parameters<F>>): RemoteStream<Emitted<ReturnType<F>>>;
+  module<T extends object>(module: URL | string): RemoteModule<T> & ChainModule<T>;
+  /** A service, in a context that this one is above. */
+  service<S extends ServiceClass>(service: S | string): ServiceClient<S>;
+  /** Forgets a failure: calls that are made from now on run again, behind those that were made before. */
+  reset(): void;
+}
+
 /** What all contexts of one process share. */
 export interface ContextScope extends MailboxScope {
   readonly find: FunctionFinder;
   /** Notes where `call()` is called, for `find`, which runs later. */
   readonly callers?: (fn: RemoteFunction) => readonly string[];
   readonly open: ModuleOpener;
-  readonly service: ServiceOpener;
+  /** In a child it is there as soon as its code can have a context. */
+  readonly service?: ServiceOpener;
   readonly invoke: typeof invoke;
   /** The call that the running code belongs to, in a child. */
   readonly current?: () => CurrentCall | undefined;
@@ -151,13 +169,17 @@ export class Context implements Callable, Wired {
     return {
       call: (fn, ...args) => this.#call(fn, args, options),
       module: (module) => this.#scope.open(module, call) as never,
-      service: (service) => this.#scope.service(service, call, this) as never,
+      service: (service) => this.#scope.service?.(service, call, this) as never,
     };
   }
 
   /** A new chain: its calls run in order, and the first failure fails the rest without running them. */
-  chain(): Callable {
-    return this.with({ chain: `${String(this.#scope.router.id)}.${String(this.#scope.router.allocateHandle())}` });
+  chain(): Chain {
+    const { router } = this.#scope;
+    const name = `${String(router.id)}.${String(router.allocateHandle())}`;
+    const options = { chain: name };
+    let resets = 0;
+    return Object.assign(this.with(options), { reset: () => { options.chain = `${name}\0${String(++resets)}`; } }) as Chain;
   }
 
   /** Whether it is seen from the process of this scope: others may use the same ID for another. @internal */

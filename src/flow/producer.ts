@@ -6,6 +6,7 @@ import type { ExecutionOwner } from '../core/call/execution.ts';
 import { CONTROL_CANCEL, CONTROL_CREDIT } from '../core/call/protocol.ts';
 import { ReplyPath } from '../core/call/reply-path.ts';
 import { errorContent } from '../core/wire/call-error.ts';
+import type { ErrorContent } from '../core/wire/call-error.ts';
 import type { Handler, Router } from '../core/routing/router.ts';
 import { IS_DEAD } from '../core/wire/frame.ts';
 import type { Message } from '../core/wire/frame.ts';
@@ -13,6 +14,8 @@ import type { Destination, Kept } from '../core/wire/tags.ts';
 import { decodeValue } from '../core/wire/values.ts';
 import { release } from './source.ts';
 import type { Source } from './source.ts';
+
+const STOPPED: ErrorContent = ['AbortError', 'the call that the stream is an argument of has failed or was cancelled', '', 'ABORT_ERR', null];
 
 /**
  * A source that waits at a handle of its own until the context that it was sent to opens it, and then sends its values with
@@ -45,18 +48,25 @@ export class Producer implements Handler, ExecutionOwner, Kept {
   }
 
   deliver(message: Message): void {
-    if (message.replyTo === IS_DEAD) this.drop(true);
+    // The consumer is gone.
+    if (message.replyTo === IS_DEAD) this.#cancel();
     else if (message.replyTo === 0) this.#control(message);
     else if (this.#execution) this.#router.sendDead(message.srcId, message.replyTo, 'refused-by-policy', 'a stream can be opened once');
     else this.#open(message);
   }
 
   drop(evenOpen: boolean): void {
-    if (this.#over) return;
-    if (this.#execution === undefined) {
+    if (this.#execution === undefined) this.#cancel();
+    // Its consumer may be at work still, and is to hear of it.
+    else if (evenOpen) this.#execution.reject(STOPPED);
+  }
+
+  #cancel(): void {
+    if (this.#execution) this.#execution.cancel();
+    else if (!this.#over) {
       this.over();
       release(this.#source);
-    } else if (evenOpen) this.#execution.cancel();
+    }
   }
 
   /** @internal */
@@ -85,7 +95,7 @@ export class Producer implements Handler, ExecutionOwner, Kept {
     const control = decodeValue(message.data, message.tail);
     if (!Array.isArray(control)) return;
     const [, kind, values, bytes] = control as unknown[];
-    if (kind === CONTROL_CANCEL) this.drop(true);
+    if (kind === CONTROL_CANCEL) this.#cancel();
     else if (kind === CONTROL_CREDIT) this.#execution?.grant(values, bytes);
   }
 }

@@ -51,6 +51,9 @@ type Answer =
   | readonly ['contexts']
   | readonly ['context', news: unknown]
   | readonly ['no-parts']
+  | readonly ['parental']
+  | readonly ['below', ids: readonly number[]]
+  | readonly ['not-below', id: number]
   | readonly ['detached']
   | readonly ['refused', code: string, message: string]
   | readonly ['listening', number: number, path: string]
@@ -80,7 +83,8 @@ export class Children {
   #listeners = 0;
   #maker: Maker | undefined;
   #onContext: ((news: unknown) => void) | undefined;
-  readonly #below = new Set<number>();
+  /** The contexts below this one; undefined as long as nobody wants to know. */
+  #below: Set<number> | undefined;
   #flow: Functions | undefined;
 
   constructor(store: Store, loaded: () => LoadedModule[]) {
@@ -105,7 +109,13 @@ export class Children {
 
   /** Whether a context is known to be below this one. */
   isBelow(contextId: number): boolean {
-    return this.#below.has(contextId);
+    return this.#below?.has(contextId) ?? false;
+  }
+
+  /** Has the other thread tell which contexts are below this one. It knows of none before this context has children. */
+  watchBelow(): void {
+    this.#below ??= new Set();
+    this.#store.host.send(PARENTHOOD, ['below'], this.#store.host.internals?.config.id);
   }
 
   /** Takes what came on PARENTHOOD. */
@@ -117,6 +127,15 @@ export class Children {
         return;
       case 'no-parts':
         this.#refused = true;
+        return;
+      case 'parental':
+        if (this.#below) this.watchBelow();
+        return;
+      case 'below':
+        for (const id of answer[1]) this.#below?.add(id);
+        return;
+      case 'not-below':
+        this.#below?.delete(answer[1]);
         return;
       case 'detached':
         this.#store.onDetached();
@@ -181,7 +200,7 @@ export class Children {
 
   #load(internals: Internals, library: Record<string, unknown>): Maker {
     const { host } = this.#store;
-    return this.#part(PARENT_ID, {
+    return this.part(PARENT_ID, {
       ...internals,
       library,
       loaded: this.#loaded,
@@ -194,11 +213,11 @@ export class Children {
   }
 
   #streams(): Functions {
-    return (this.#flow ??= this.#part(FLOW_ID, { ...this.#store.host.internals }) as Functions);
+    return (this.#flow ??= this.part(FLOW_ID, { ...this.#store.host.internals }) as Functions);
   }
 
   /** Loads a part of the library. Blocks the first time. */
-  #part(id: string, partHost: object): unknown {
+  part(id: string, partHost: object): unknown {
     const text = Buffer.from(this.#store.record(id)[2]).toString();
     const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-part' }) as (require: NodeJS.Require, host: object) => unknown;
     return start(this.#store.host.require, partHost);

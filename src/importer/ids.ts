@@ -20,8 +20,11 @@ export const SERVICE_ID = 'file:///.library/service.cjs';
 /** What runs commands and moves files in a child. */
 export const REMOTE_ID = 'file:///.library/remote.cjs';
 
+/** What keeps results of calls in a child for later calls of their chain. */
+export const CHAIN_ID = 'file:///.library/chain.cjs';
+
 /** Parts of the library, which every context may have; the names of their files. */
-export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js'], [SERVICE_ID, 'part-service.js'], [REMOTE_ID, 'part-remote.js']]);
+export const LIBRARY_PARTS: ReadonlyMap<string, string> = new Map([[PARENT_ID, 'part-maker.js'], [FLOW_ID, 'part-flow.js'], [SERVICE_ID, 'part-service.js'], [REMOTE_ID, 'part-remote.js'], [CHAIN_ID, 'part-chain.js']]);
 
 /** The part of a URL before its query and fragment: instances of a module share a file. */
 export function withoutQuery(url: string): string {
@@ -43,10 +46,20 @@ export function serviceName(module: string): string {
   return SERVICE + module;
 }
 
+/** How calls name the module of a function whose result is kept, or that takes results which are. */
+const CHAINED = 'chain:';
+
+/** The module of such a function; undefined for one that is called as it is. */
+export function chainedModule(module: string): string | undefined {
+  return module.startsWith(CHAINED) ? module.slice(CHAINED.length) : undefined;
+}
+
 /** The modules that a call needs where it runs. */
 export function modulesOf(module: string): string[] {
   const service = serviceModule(module);
-  return service === undefined ? [module] : [SERVICE_ID, service].filter((id) => id !== '');
+  const chained = chainedModule(module);
+  if (chained !== undefined) return [CHAIN_ID, ...modulesOf(chained)];
+  return [service === undefined ? module : SERVICE_ID, service ?? ''].filter((id) => id !== '');
 }
 
 /** The URL of a module in a child. IDs that are no files (`data:`) are the same everywhere. */

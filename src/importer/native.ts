@@ -74,7 +74,7 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   const importModule = nativeImport();
   const fed = feeding(store);
   let compiles = false;
-  const evaluate = (id: string): unknown => store.services.find(id) ?? (store.record(id)[1] === 'module' ? importModule(virtualUrl(id)) : internals._load(virtualPath(id), undefined, false));
+  const evaluate = (id: string): unknown => store.services.find(id) ?? store.chains.find(id) ?? (store.record(id)[1] === 'module' ? importModule(virtualUrl(id)) : internals._load(virtualPath(id), undefined, false));
   return {
     ...fed,
     take: (handle, value) => {

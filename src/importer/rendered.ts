@@ -37,7 +37,7 @@ function create(host: ImporterHost, part: string): WorkerImporter {
   serveFiles(store);
   serveWorkers(store, part);
   syncBuiltinESMExports();
-  const evaluate = (id: string): unknown => store.services.find(id) ?? (store.record(id)[1] === 'module' ? linker.import(id) : internals._load(virtualPath(id), undefined, false));
+  const evaluate = (id: string): unknown => store.services.find(id) ?? store.chains.find(id) ?? (store.record(id)[1] === 'module' ? linker.import(id) : internals._load(virtualPath(id), undefined, false));
   return {
     ...feeding(store),
     load: evaluate,

@@ -1,4 +1,3 @@
-import { compileFunction } from 'node:vm';
 import type { Internals } from '../core/importer/importer.ts';
 import type { ContextScope, ServiceOpener } from '../core/context.ts';
 import type { LoadedModule } from './children.ts';
@@ -54,9 +53,8 @@ export class Services {
   #start(internals: Internals): ServicePart {
     if (this.#part !== undefined) return this.#part;
     const { host, children } = this.#store;
-    const text = Buffer.from(this.#store.record(SERVICE_ID)[2]).toString();
-    const start = compileFunction(text, ['require', 'host'], { filename: 'tendril-services' }) as (require: NodeJS.Require, host: ServiceHost) => ServicePart;
-    this.#part = start(host.require, { ...internals, ...host.library(), loaded: this.#loaded, load: this.#load, error: host.error, isBelow: (id) => children.isBelow(id) });
-    return this.#part;
+    const given: ServiceHost = { ...internals, ...host.library(), loaded: this.#loaded, load: this.#load, error: host.error, isBelow: (id) => children.isBelow(id) };
+    children.watchBelow();
+    return (this.#part = children.part(SERVICE_ID, given) as ServicePart);
   }
 }

@@ -9,6 +9,7 @@ import type { LoadedModule } from './children.ts';
 import { LIBRARY_ID, LIBRARY_PARTS, idOfPath, idOfUrl, isVirtualPath, isVirtualUrl, masterPath, virtualPath, withoutQuery } from './ids.ts';
 import { completeLibrary } from './library.ts';
 import { ModulePolicy, namesOf } from './policy.ts';
+import { Chains } from './chains.ts';
 import { Services } from './services.ts';
 
 /** The numbers of the core, which is not imported here: it would come a second time. */
@@ -30,6 +31,7 @@ export class Store {
   readonly policy: ModulePolicy;
   readonly children: Children;
   readonly services: Services;
+  readonly chains: Chains;
   readonly #profile: Profile;
   readonly #records = new Map<string, ModuleRecord>();
   readonly #codeCaches = new Map<string, Uint8Array>();
@@ -50,6 +52,7 @@ export class Store {
     this.#profile = profile;
     this.children = new Children(this, loaded);
     this.services = new Services(this, loaded, load);
+    this.chains = new Chains(this);
   }
 
   /** Takes the answers and the packed records of a LOAD_MODULE. */

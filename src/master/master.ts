@@ -50,6 +50,7 @@ import { LogSink } from './log-sink.ts';
 import { Services } from './services.ts';
 import type { ServeOptions } from './services.ts';
 import type { Serving } from '../service/pool.ts';
+import { servedCalls } from '../service/served-calls.ts';
 import type { LogRecord, Logger } from './log-sink.ts';
 import { callersOf, findFunction } from './modules/function-finder.ts';
 import { policyConfig } from './modules/options.ts';
@@ -165,6 +166,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       callers: callersOf,
       open: openModule,
       service: this.#services.open,
+      current: () => servedCalls.find(),
       invoke,
     });
     this.self = new Context(this.#scope, 0, 'self');

@@ -3,9 +3,9 @@ import type { ServiceClass } from '../core/call/types.ts';
 import type { ContextScope, ServiceOpener } from '../core/context.ts';
 import { TendrilError, UsageError } from '../core/errors.ts';
 import { serviceClient } from '../service/client.ts';
-import { Pool } from '../service/pool.ts';
+import { Pool, serviceRef } from '../service/pool.ts';
 import type { ServiceRef, Serving } from '../service/pool.ts';
-import { followServedCalls, servedCalls } from '../service/served-calls.ts';
+import { servedCalls } from '../service/served-calls.ts';
 import { findClass } from './modules/function-finder.ts';
 
 /** A master runs methods of services, and no functions for anybody. */
@@ -13,8 +13,11 @@ function noFunctions(): never {
   throw new UsageError('ERR_TENDRIL_NO_FUNCTION', 'a master runs no functions for others; call it directly');
 }
 
-function keyOf({ module, className }: ServiceRef): string {
-  return `${module}#${className ?? ''}`;
+/** How calls name a service. */
+export function refOf(service: ServiceClass | string): ServiceRef {
+  if (typeof service === 'string') return serviceRef('', service);
+  const { module, className } = findClass(service);
+  return serviceRef(module, className);
 }
 
 /** Options of {@link Services.serve}. */
@@ -35,15 +38,15 @@ export class Services {
 
   serve(service: object, { name }: ServeOptions = {}): Serving {
     if (name !== undefined && (typeof (name as unknown) !== 'string' || name === '' || name.length > 256)) throw new UsageError('ERR_TENDRIL_BAD_SERVICE', `the name of a service must be a text of 1 to 256 characters, got ${name}`);
-    const ref = name === undefined ? findClass(typeof service === 'function' ? (service as ServiceClass) : (service.constructor as ServiceClass)) : { module: '', className: name };
+    const ref = name === undefined ? refOf(typeof service === 'function' ? (service as ServiceClass) : (service.constructor as ServiceClass)) : serviceRef('', name);
     return this.#started().serve(service, ref);
   }
 
   readonly open: ServiceOpener = (service, call, context) => {
-    const ref: ServiceRef = typeof service === 'string' ? { module: '', className: service } : findClass(service);
+    const ref = refOf(service);
     if (context.id === this.#scope().router.id) {
       // In this process: it may be started by calling it, of what is loaded here.
-      if (typeof service !== 'string') this.#classes.set(keyOf(ref), service);
+      if (typeof service !== 'string') this.#classes.set(ref.name, service);
       this.#started().listen();
     }
     return serviceClient(ref, call, 'connected' in context);
@@ -56,7 +59,7 @@ export class Services {
   #start(): Pool {
     const scope = this.#scope();
     const { router } = scope;
-    followServedCalls();
+    servedCalls.enable();
     return new Pool({
       router,
       dispatcher: new Dispatcher(scope, noFunctions, servedCalls),
@@ -67,8 +70,8 @@ export class Services {
       },
       error: (code, message) => new TendrilError(code, message),
       relationOf: (id) => (id === router.id ? 'self' : 'child'),
-      load: (ref) => this.#classes.get(keyOf(ref)),
-      loaded: () => undefined,
+      load: ({ name }) => this.#classes.get(name),
+      namesOf: () => [],
     });
   }
 }

@@ -1,10 +1,11 @@
 import { IS_DEAD } from '../core/wire/frame.ts';
 import type { Router } from '../core/routing/router.ts';
+import type { Backlog } from './backlog.ts';
 import type { ServiceCall } from './life.ts';
 
 /** Calls that one context may have under way or waiting, unless it is above this one. */
 export const MAX_CALLS = 1024;
-/** Bytes of their messages; one call may always be there, however large. */
+/** Bytes of their messages, and of values that they have not acknowledged; one call may always be there, however large. */
 export const MAX_BYTES: number = 64 * 1024 * 1024;
 
 interface Caller {
@@ -33,12 +34,12 @@ export class Callers {
     return this.#callers.get(contextId)?.calls.has(key) ?? false;
   }
 
-  /** Notes a call until it has ended; false when its context has too much under way. */
-  note(execution: ServiceCall, bytes: number): boolean {
+  /** Notes a call until it has ended. The result counts what waits for its context; undefined when that has too much under way. */
+  note(execution: ServiceCall, bytes: number): Backlog | undefined {
     const { callerId, key } = execution;
     const caller = this.#callers.get(callerId) ?? this.#begin(callerId);
     const { calls } = caller;
-    if (calls.size > 0 && (calls.size >= MAX_CALLS || caller.bytes + bytes > MAX_BYTES)) return false;
+    if (calls.size > 0 && (calls.size >= MAX_CALLS || caller.bytes + bytes > MAX_BYTES)) return undefined;
     calls.set(key, execution);
     caller.bytes += bytes;
     execution.then(() => {
@@ -48,7 +49,16 @@ export class Callers {
       this.#router.removeHandler(caller.handle);
       this.#callers.delete(callerId);
     });
-    return true;
+    return {
+      take: (more) => {
+        if (caller.bytes + more > MAX_BYTES) return false;
+        caller.bytes += more;
+        return true;
+      },
+      give: (less) => {
+        caller.bytes -= less;
+      },
+    };
   }
 
   #begin(respondent: number): Caller {

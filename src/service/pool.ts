@@ -5,13 +5,22 @@ import type { ServiceCaller, ServiceClass } from '../core/call/types.ts';
 import { CALL_SERVICE } from '../core/wire/handles.ts';
 import type { Router } from '../core/routing/router.ts';
 import { serviceModule } from '../importer/ids.ts';
+import { bounded } from './backlog.ts';
 import { Callers, MAX_CALLS } from './callers.ts';
 import type { ServiceCall } from './life.ts';
 import { Method, slotsOf } from './method.ts';
 import type { MethodHost } from './method.ts';
 
 /** How a service is named in calls: the module and the export of its class, or no module and a name of its own. */
-export type ServiceRef = Pick<FunctionRef, 'module' | 'className'>;
+export interface ServiceRef extends Pick<FunctionRef, 'module' | 'className'> {
+  /** Both in one: how it is known here, and named in errors. */
+  readonly name: string;
+}
+
+/** Names a service. */
+export function serviceRef(module: string, className: string | null): ServiceRef {
+  return { module, className, name: module === '' ? (className ?? '') : `${module}#${className ?? ''}` };
+}
 
 /** What the pool needs of the context that it is in. */
 export interface PoolHost extends MethodHost {
@@ -20,8 +29,8 @@ export interface PoolHost extends MethodHost {
   relationOf(contextId: number): ServiceCaller['relation'];
   /** The class that a reference names, or a promise of it: for callers that may start it. Loads its module. */
   load(ref: ServiceRef): unknown;
-  /** The same, as far as that loads nothing. */
-  loaded(ref: ServiceRef): unknown;
+  /** The names of a class, as far as modules are loaded here: they give those of others as their own. */
+  namesOf(service: unknown): readonly ServiceRef[];
 }
 
 /** A service that runs here. */
@@ -53,11 +62,10 @@ export class Pool {
 
   /** Serves an instance, or one that is made of a class. */
   serve(service: object, ref: ServiceRef): Serving {
-    const name = nameOf(ref);
+    const { name } = ref;
     const instance: object = typeof service === 'function' ? make(service as ServiceClass<object>) : service;
-    if (this.#byName.has(name) || this.#byClass.has(instance.constructor)) throw this.#host.error('ERR_TENDRIL_BAD_SERVICE', `${name} is served here already; close that one first, or give this one a name`);
+    if (this.#byName.has(name) || (ref.module !== '' && this.#byClass.has(instance.constructor))) throw this.#host.error('ERR_TENDRIL_BAD_SERVICE', `${name} is served here already; close that one first, or give this one a name`);
     const running = this.#run(instance, name, ref.module !== '');
-    this.#byName.set(name, running);
     const close = (): void => {
       this.#stop(running);
     };
@@ -80,7 +88,7 @@ export class Pool {
     const { dispatcher, router } = this.#host;
     // One that is under way is not to be hidden by another with the same handle.
     dispatcher.answer(CALL_SERVICE, ({ srcId, replyTo }) => replyTo !== 0 && !this.#callers.has(srcId, callKey(srcId, replyTo)), ({ module, className, name }, execution, bytes) => {
-      const ref = { module: serviceModule(module) ?? module, className };
+      const ref = serviceRef(serviceModule(module) ?? module, className);
       return (...args) => this.call(ref, name, execution, args, bytes);
     });
     if (this.#watching) return;
@@ -91,24 +99,19 @@ export class Pool {
 
   #call({ methods }: Running, ref: ServiceRef, name: string, caller: ServiceCaller, execution: ServiceCall, args: readonly unknown[], bytes: number): unknown {
     const method = methods.get(name);
-    if (method === undefined) throw this.#host.error('ERR_TENDRIL_NO_METHOD', `${nameOf(ref)} has no method ${name}, or does not list it in its static member methods`);
+    if (method === undefined) throw this.#host.error('ERR_TENDRIL_NO_METHOD', `${ref.name} has no method ${name}, or does not list it in its static member methods`);
     method.admit(caller);
     method.check(args);
-    const trusted = caller.relation === 'parent' || caller.relation === 'self';
-    if (!trusted && !this.#callers.note(execution, bytes)) throw this.#host.error('ERR_TENDRIL_SERVICE_BUSY', `context ${String(caller.id)} has ${String(MAX_CALLS)} calls of services under way, or too large ones; let some end before you make more`);
-    return method.run(execution, args);
+    if (caller.relation === 'parent' || caller.relation === 'self') return method.run(execution, args);
+    const backlog = this.#callers.note(execution, bytes);
+    if (backlog === undefined) throw this.#host.error('ERR_TENDRIL_SERVICE_BUSY', `context ${String(caller.id)} has ${String(MAX_CALLS)} calls of services under way, or too large ones; let some end before you make more`);
+    return bounded(method.run(execution, args), backlog, () => this.#host.error('ERR_TENDRIL_OVERFLOW', `context ${String(caller.id)} consumes more slowly than ${ref.name}.${name} emits, and too many values wait; give an async iterable, which is paused, or emit less`));
   }
 
   #find(ref: ServiceRef, mayStart: boolean): Running | Promise<Running> {
-    const name = nameOf(ref);
+    const { name } = ref;
     const named = this.#byName.get(name);
     if (named !== undefined) return named;
-    // Modules give the classes of others as their own.
-    const known = this.#byClass.get(this.#host.loaded(ref));
-    if (known !== undefined) {
-      this.#byName.set(name, known);
-      return known;
-    }
     if (!mayStart) throw this.#host.error('ERR_TENDRIL_SERVICE_NOT_ACTIVE', `service ${name} is not yet activated in this context, and the caller is not privileged, therefore autoactivation is disabled; have a context above it call it first, or serve it there`);
     return this.#starting.get(name) ?? this.#start(ref, name);
   }
@@ -125,11 +128,12 @@ export class Pool {
 
   #activate(found: unknown, name: string): Running {
     const known = this.#byClass.get(found);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#byName.set(name, known);
+      return known;
+    }
     if (!isService(found)) throw this.#host.error('ERR_TENDRIL_NO_SERVICE', `there is no service ${name}: nothing is served under that name, and no class with a static member methods is exported there`);
-    const running = this.#run(make(found), name, true);
-    this.#byName.set(name, running);
-    return running;
+    return this.#run(make(found), name, true);
   }
 
   #run(instance: object, name: string, byClass: boolean): Running {
@@ -143,7 +147,11 @@ export class Pool {
       methods.set(key, new Method(this.#host, `${name}.${key}`, options, slots, (args) => Reflect.apply(members[key] as (...args: unknown[]) => unknown, instance, args)));
     }
     const running: Running = { instance, methods };
-    if (byClass) this.#byClass.set(service, running);
+    this.#byName.set(name, running);
+    if (byClass) {
+      this.#byClass.set(service, running);
+      for (const other of this.#host.namesOf(service)) this.#byName.set(other.name, running);
+    }
     this.listen();
     return running;
   }
@@ -165,11 +173,6 @@ export class Pool {
     this.#byName.clear();
     this.#byClass.clear();
   }
-}
-
-/** A service as errors name it, and as it is known here. */
-function nameOf({ module, className }: ServiceRef): string {
-  return module === '' ? (className ?? '') : `${module}#${className ?? ''}`;
 }
 
 function isService(found: unknown): found is ServiceClass<object> {

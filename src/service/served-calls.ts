@@ -1,17 +1,32 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { CallTracker } from '../core/call/current-call.ts';
+import type { CurrentCall } from '../core/call/current-call.ts';
 
-/** Calls of the services that this process serves itself; a child's are the core's. */
-export const servedCalls: CallTracker = new CallTracker();
+/** Follows calls of the services that this process serves itself, through their asynchronous work; a child's are the core's. */
+class ServedCalls extends CallTracker {
+  #storage: AsyncLocalStorage<CurrentCall> | undefined;
 
-let serving = false;
+  override enable(): void {
+    this.#storage ??= new AsyncLocalStorage();
+  }
 
-/** Something is served: from now on calls are followed. */
-export function followServedCalls(): void {
-  serving = true;
-  servedCalls.enable();
+  /** Whether anything has been served in this process. */
+  get enabled(): boolean {
+    return this.#storage !== undefined;
+  }
+
+  override run<R>(call: CurrentCall, work: () => R): R {
+    return this.#storage ? this.#storage.run(call, work) : work();
+  }
+
+  /** The call that the running code belongs to, if any: asked for each call that is made. */
+  find(): CurrentCall | undefined {
+    return this.#storage?.getStore();
+  }
+
+  override current(): CurrentCall {
+    return this.find() ?? super.current();
+  }
 }
 
-/** Whether anything has been served in this process. */
-export function followsServedCalls(): boolean {
-  return serving;
-}
+export const servedCalls: ServedCalls = new ServedCalls();

@@ -1,10 +1,11 @@
+import type { CallTracker, CurrentCall } from '../core/call/current-call.ts';
 import { invoke } from '../core/call/invoke.ts';
 import type { ContextScope, ServiceOpener } from '../core/context.ts';
 import type { ServiceHost, ServicePart } from '../importer/services.ts';
 import { match } from '../parent/calls/places.ts';
 import { serviceClient } from './client.ts';
 import type { ServiceCall } from './life.ts';
-import { Pool } from './pool.ts';
+import { Pool, serviceRef } from './pool.ts';
 import type { ServiceRef } from './pool.ts';
 
 /** The services of a child: its pool, and its clients. Comes through the importer when they are first used. */
@@ -13,8 +14,13 @@ export function start(host: ServiceHost): ServicePart {
   const { router } = scope;
   const { broker } = router;
   // Contexts that code here gets can be called from now on, as far as services go.
-  (scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }).invoke = invoke;
+  Object.assign(scope as { -readonly [key in keyof ContextScope]: ContextScope[key] }, { invoke, current: () => currentOf(tracker) } satisfies Partial<ContextScope>);
   const exportOf = (exports: unknown, { className }: ServiceRef): unknown => (exports as Record<string, unknown> | undefined)?.[className ?? ''];
+  const namesOf = (service: unknown): ServiceRef[] =>
+    host.loaded().flatMap(([module, exports]) => {
+      const place = match(exports, service as never)?.place;
+      return place?.className === null ? [serviceRef(module, place.name)] : [];
+    });
   const pool = new Pool({
     router,
     dispatcher,
@@ -30,25 +36,35 @@ export function start(host: ServiceHost): ServicePart {
       const exports = host.load(ref.module);
       return exports instanceof Promise ? exports.then((found: unknown) => exportOf(found, ref)) : exportOf(exports, ref);
     },
-    loaded: (ref) => {
-      const found = ref.module === '' ? undefined : host.loaded().find(([id]) => id === ref.module);
-      return found && exportOf(found[1], ref);
-    },
+    namesOf,
   });
-  pool.listen();
+  const refs = new WeakMap<object, ServiceRef>();
   const refOf = (service: object): ServiceRef => {
-    for (const [module, exports] of host.loaded()) {
-      const place = match(exports, service as never)?.place;
-      if (place?.className === null) return { module, className: place.name };
+    const ref = refs.get(service) ?? namesOf(service)[0];
+    if (ref !== undefined) {
+      refs.set(service, ref);
+      return ref;
     }
     throw error('ERR_TENDRIL_BAD_SERVICE', `the class ${(service as { name?: string }).name ?? ''} cannot be named to others: no module that is loaded here exports it; export it, or serve it under a name`);
   };
-  const open: ServiceOpener = (service, call, context) => serviceClient(typeof service === 'string' ? { module: '', className: service } : refOf(service), call, context.id === config.id || 'connected' in context);
+  const open: ServiceOpener = (service, call, context) => serviceClient(typeof service === 'string' ? serviceRef('', service) : refOf(service), call, context.id === config.id || 'connected' in context);
   return {
-    module: (module) => members((className) => members((name) => (...args: unknown[]) => pool.call({ module, className }, name, tracker.current() as ServiceCall, args))),
-    serve: (service, { name } = {}) => pool.serve(service, name === undefined ? refOf(typeof service === 'function' ? service : service.constructor) : { module: '', className: name }),
+    module: (module) =>
+      members((className) => {
+        const ref = serviceRef(module, className);
+        return members((name) => (...args: unknown[]) => pool.call(ref, name, tracker.current() as ServiceCall, args));
+      }),
+    serve: (service, { name } = {}) => pool.serve(service, name === undefined ? refOf(typeof service === 'function' ? service : service.constructor) : serviceRef('', name)),
     open,
   };
+}
+
+function currentOf(tracker: CallTracker): CurrentCall | undefined {
+  try {
+    return tracker.current();
+  } catch {
+    return undefined;
+  }
 }
 
 /** An object that has a member of every name. */

@@ -11,7 +11,7 @@ const MAX_KEY = 1024;
 /** One computation, for all who ask for it. It is the current call of the method that computes. */
 class Shared implements CurrentCall, Life {
   readonly callerId: number;
-  /** Each waiter has its own; it ends when all have left. */
+  /** Those who wait have their own. */
   readonly deadline = undefined;
   readonly #abort = new AbortController();
   readonly #atEnd: (() => void)[] = [];

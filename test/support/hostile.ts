@@ -24,7 +24,17 @@ const frame = (dst, src, handle, replyTo, payload = Buffer.alloc(0), length = pa
 };
 const hex = (text) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 const cbor = (value) => Buffer.from(codec.encode(value));
-const send = (dst, handle, payload, replyTo = 0) => raw(frame(dst, me, handle, replyTo, payload));
+// What is larger than a frame may be goes in fragments, as docs/protocol.md says.
+const fragment = (dst, handle, payload, continues, more, replyTo = 0) => frame(dst, me, handle, replyTo, payload, payload.length + (continues ? 2 ** 30 : 0) + (more ? 2 ** 31 : 0));
+const frames = (dst, handle, payload, replyTo = 0) => {
+  if (payload.length <= 65520) return frame(dst, me, handle, replyTo, payload);
+  const all = Buffer.concat([Buffer.alloc(4), payload]);
+  all.writeUInt32BE(payload.length);
+  const pieces = [];
+  for (let at = 0; at < all.length; at += 65520) pieces.push(fragment(dst, handle, all.subarray(at, at + 65520), at > 0, at + 65520 < all.length, replyTo));
+  return Buffer.concat(pieces);
+};
+const send = (dst, handle, payload, replyTo) => raw(frames(dst, handle, payload, replyTo));
 const log = (text, logger = '') => send(0, 102, cbor([logger, 'info', text]));
 // Whatever happens to the test, this is over some time.
 setTimeout(() => process.kill(process.pid, 'SIGKILL'), 20000);
@@ -38,8 +48,8 @@ reader.on('data', (bytes) => {
     if (state === 0 || state === 2) { if (got.length < 4) return; skip = eat(4).readUInt32BE(0); state++; }
     else if (state === 1 || state === 3) { if (got.length < skip) return; eat(skip); state++; }
     else {
-      if (got.length < 16 || got.length < 16 + got.readUInt32BE(12)) return;
-      const length = got.readUInt32BE(12);
+      if (got.length < 16 || got.length < 16 + (got.readUInt32BE(12) & 0x3fffffff)) return;
+      const length = got.readUInt32BE(12) & 0x3fffffff;
       const head = eat(16), payload = Buffer.from(eat(length));
       const message = { src: head.readUInt16BE(2), handle: head.readUInt32BE(4), replyTo: head.readUInt32BE(8), payload };
       if (state === 4) { state = 5; me = head.readUInt16BE(0); raw(Buffer.from('EC1;')); attack(me); }

@@ -103,7 +103,6 @@ export class VirtualFleet {
       reviver: { context: (id, name) => new Context(scope, id, name), sender: () => undefined },
       find: () => ({ module: 'node:os', className: null, name: 'uptime' }),
       open: () => undefined,
-      service: () => undefined,
       invoke,
     };
     this.factory = new ContextFactory({

@@ -28,6 +28,10 @@ export interface TreeOptions {
   readonly volatile?: boolean;
   /** How long written bytes stay pending. */
   readonly takeMs?: number;
+  /** Bytes that each link takes in a millisecond, or each of them, that to the second context first. Default: all at once. */
+  readonly bytesPerMs?: number | readonly number[];
+  /** Bytes of the largest chunk that is read. Default 40. */
+  readonly chunkBytes?: number;
   readonly maxMessageSize?: number;
   /** Contexts that do nothing about SHUTDOWN, by index. */
   readonly deaf?: readonly number[];
@@ -140,14 +144,14 @@ export class VirtualTree {
   readonly graceMs: number;
   readonly #sequence: string[] = [];
 
-  constructor({ shape, seed = 1, latencyMs = 10, volatile = false, takeMs = 0, maxMessageSize = 1024 * 1024, deaf = [], graceMs = 5000 }: TreeOptions) {
+  constructor({ shape, seed = 1, latencyMs = 10, volatile = false, takeMs = 0, bytesPerMs = Infinity, chunkBytes = 40, maxMessageSize = 1024 * 1024, deaf = [], graceMs = 5000 }: TreeOptions) {
     this.graceMs = graceMs;
     this.broker.faults.subscribe((fault) => this.faults.push(fault));
     const random = seededRandom(seed);
     this.nodes.push(new VirtualNode(this, 0, undefined, undefined, maxMessageSize));
     for (const [index, choice] of shape.entries()) {
       const parent = this.node(choice % this.nodes.length);
-      const uplink = virtualLinks(this.broker, { latencyMs: () => Math.floor(random() * (latencyMs + 1)), split: seededSplitter(seed + index, 40), volatile, takeMs });
+      const uplink = virtualLinks(this.broker, { latencyMs: () => Math.floor(random() * (latencyMs + 1)), split: seededSplitter(seed + index, chunkBytes), volatile, takeMs, bytesPerMs: typeof bytesPerMs === 'number' ? bytesPerMs : (bytesPerMs[index] ?? Infinity) });
       const child = new VirtualNode(this, index + 1, parent, uplink, maxMessageSize);
       this.#connect(parent, child, uplink, maxMessageSize, deaf.includes(child.id));
       this.nodes.push(child);

@@ -1,16 +1,12 @@
 import { receiveMessageOnPort } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { Observable } from 'rxjs';
-import { MAX_FRAME } from '../wire/frame.ts';
 import type { Link } from './broker.ts';
 
 /** Whether a part is all of its memory, so that the memory itself can go to the other thread. */
 function isWhole(part: Uint8Array): boolean {
   return part.byteLength === part.buffer.byteLength;
 }
-
-/** Bytes from which on joined parts go by themselves: small enough for memory that the allocator has at hand. */
-const LONG: number = MAX_FRAME / 2;
 
 /** Joins short neighbours, so that one turn makes few transfers; `own` says that long parts may be given away. */
 export function transferable(parts: readonly Uint8Array[], own: boolean): ArrayBuffer[] {
@@ -37,7 +33,6 @@ export function transferable(parts: readonly Uint8Array[], own: boolean): ArrayB
     } else {
       run.push(part);
       length += part.length;
-      if (length >= LONG) join();
     }
   }
   join();

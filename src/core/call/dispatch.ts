@@ -97,12 +97,14 @@ export class Dispatcher implements ExecutionOwner {
 
   /** Runs a call of a chain behind the one before it, unless the chain has failed. */
   #enchain(execution: Execution, run: () => void, chainKey: string): void {
-    const before = this.#chains.get(chainKey);
-    this.#chains.set(chainKey, execution);
+    // One that was reset is in order behind what it was before.
+    const [order = ''] = chainKey.split('\0');
+    const before = this.#chains.get(order);
+    this.#chains.set(order, execution);
     this.#running.set(execution.key, execution);
     execution.then((error) => {
       if (error) this.#chainFailed(chainKey, error);
-      if (this.#chains.get(chainKey) === execution) this.#chains.delete(chainKey);
+      if (this.#chains.get(order) === execution) this.#chains.delete(order);
     });
     const begin = (): void => {
       const failed = this.#failedChains.get(chainKey);

@@ -4,9 +4,11 @@ import type { MailboxScope } from '../mailbox/mailbox.ts';
 import { CALL_CONTROL, CALL_FUNCTION } from '../wire/handles.ts';
 import type { Destination, Kept } from '../wire/tags.ts';
 import { encodeEnvelope } from '../wire/values.ts';
+import { onAbort } from './abort.ts';
 import { Consumer } from './consumer.ts';
 import { windowOf } from './credit.ts';
 import type { CurrentCall } from './current-call.ts';
+import { dependentCalls, noteCall, release } from './dependent.ts';
 import { FLOW_MODULE, WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
 import type { FunctionRef, RequestOptions } from './protocol.ts';
 import { RemoteStream } from './remote-stream.ts';
@@ -53,24 +55,43 @@ export interface CallerScope extends MailboxScope {
 
 /** A call as a cold observable: every subscription sends one CALL_FUNCTION; unsubscribing cancels it. */
 export function invoke<T>(scope: CallerScope, spec: CallSpec): RemoteStream<T> {
-  return new RemoteStream<T>(
+  const result = new RemoteStream<T>(
     scope.router.broker.report,
     'subscriber of a call',
     (subscriber, manual, window) => {
-      const call = new Invocation(scope, spec, subscriber, manual, window);
-      call.start(spec.inherit === false ? undefined : scope.current?.());
-      return call;
+      const dependent = spec.chain === null ? undefined : dependentCalls(scope, spec);
+      const current = spec.inherit === false ? undefined : scope.current?.();
+      const call = new Invocation(scope, dependent?.last ?? spec, subscriber, manual, window);
+      if (dependent === undefined) {
+        call.start(current);
+        return call;
+      }
+      // What becomes of them shows in the call that takes their results.
+      const first = dependent.first.map((needed) => invoke(scope, needed).subscribe({ error: () => undefined }));
+      call.start(current);
+      return {
+        unsubscribe: () => {
+          call.unsubscribe();
+          for (const one of first) one.unsubscribe();
+          release(scope, spec, dependent.keys);
+        },
+      };
     },
     spec.window,
   );
+  noteCall(result, spec);
+  return result;
 }
+
+/** Chains that have failed which are remembered for a context; the oldest are forgotten. */
+const MAX_FAILED_CHAINS = 1024;
 
 /** One call under way, at the caller. */
 class Invocation extends Consumer {
   readonly #spec: CallSpec;
   #withdraw: (() => void) | undefined;
-  /** Those that end this call, and how. */
-  readonly #signals: [signal: AbortSignal, listener: () => void][] = [];
+  /** Withdraw it from the signals that end it. */
+  readonly #leaves: (() => void)[] = [];
   /** In the time of the broker. */
   #deadline = Infinity;
   #timer: Subscription | undefined;
@@ -112,25 +133,29 @@ class Invocation extends Consumer {
     this.#spec.target.calls--;
     this.#withdraw?.();
     this.#timer?.unsubscribe();
-    for (const [signal, listener] of this.#signals) signal.removeEventListener('abort', listener);
+    for (const leave of this.#leaves) leave();
     for (const stream of this.#streams) stream.drop(!this.settled || this.#failed);
     super.unsubscribe();
   }
 
   protected override settle(error: Error): void {
     this.#failed = true;
+    const { chain, target } = this.#spec;
+    // Also when the context is lost: another may be there when the next call of the chain is made.
+    if (chain !== null && !target.chains.has(chain)) {
+      const [oldest] = target.chains.keys();
+      if (oldest !== undefined && target.chains.size >= MAX_FAILED_CHAINS) target.chains.delete(oldest);
+      target.chains.set(chain, error);
+    }
     super.settle(error);
   }
 
   #endWith(signal: AbortSignal): void {
-    const listener = (): void => {
+    const abort = (): void => {
       this.subscriber.error(signal.reason);
     };
-    if (signal.aborted) listener();
-    else {
-      signal.addEventListener('abort', listener);
-      this.#signals.push([signal, listener]);
-    }
+    if (signal.aborted) abort();
+    else this.#leaves.push(onAbort(signal, abort));
   }
 
   /** Ends the call when its time is over, or that of the call in which it is made. */
@@ -163,8 +188,6 @@ class Invocation extends Consumer {
       if (this.#streams.length > 0) target.prepare({ module: FLOW_MODULE, className: null, name: '' });
       this.open(contextId, ref.handle ?? CALL_FUNCTION, CALL_CONTROL, encoded);
     } catch (error) {
-      // The other side never hears of this call, so that its chain fails here.
-      if (chain !== null) target.chains.set(chain, error as Error);
       this.settle(error as Error);
     }
   }

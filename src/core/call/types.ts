@@ -69,3 +69,11 @@ type RemoteMember<V> = (V extends RemoteFunction ? RemoteMethod<V> : unknown) & 
 
 /** The functions that a module of the type `T` exports, and the static methods of its classes, as they are called in another context. */
 export type RemoteModule<T> = { readonly [K in keyof T as T[K] extends RemoteFunction | (abstract new (...args: never) => unknown) ? K : never]: RemoteMember<T[K]> };
+
+/** Arguments of a call of a chain: each may be a call of the same chain, whose result it is. */
+export type ChainArguments<A extends readonly unknown[]> = { readonly [K in keyof A]: A[K] | RemoteStream<A[K]> };
+
+type ChainMethod<M> = M extends (...args: infer A extends readonly unknown[]) => infer R ? (...args: ChainArguments<A>) => R : M;
+
+/** A {@link RemoteModule} in a chain. */
+export type ChainModule<T> = { readonly [K in keyof RemoteModule<T>]: ChainMethod<RemoteModule<T>[K]> & { readonly [S in keyof RemoteModule<T>[K]]: ChainMethod<RemoteModule<T>[K][S]> } };

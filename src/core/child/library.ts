@@ -31,7 +31,6 @@ export function childContexts(router: Router, name: string): ChildContexts {
     reviver: createReviver(router, (id, itsName) => known.get(id) ?? new Context(scope, id, itsName)),
     find: noCalls,
     open: noCalls,
-    service: noCalls,
     invoke: noCalls,
   };
   const self = new Context(scope, router.id, name);

@@ -95,7 +95,8 @@ export class MainThread {
       this.#log.record(stream, 'info', line);
     });
     const contexts = childContexts(this.#router, config.name);
-    this.#dispatcher = new Dispatcher(contexts.scope, (ref) => this.#importer.resolve(ref), this.#tracker);
+    const resolve: ImporterSlot['resolve'] = (ref) => this.#importer.resolve(ref);
+    this.#dispatcher = new Dispatcher(contexts.scope, resolve, this.#tracker);
     let library: Record<string, unknown> | undefined;
     this.#importer = new ImporterSlot({
       require: createRequire('/dev/null/tendril/'),
@@ -108,7 +109,7 @@ export class MainThread {
       },
       library: () => (library ??= childLibrary(contexts, this.#log, this.#tracker)),
       error: (code, message) => new TendrilError(code, message),
-      internals: { scope: contexts.scope, config, dispatcher: this.#dispatcher, tracker: this.#tracker, Stream, Context, encodeEnvelope, encodeValue, decodeValue, deadError },
+      internals: { scope: contexts.scope, config, dispatcher: this.#dispatcher, tracker: this.#tracker, resolve, Stream, Context, encodeEnvelope, encodeValue, decodeValue, deadError },
     });
     for (const handle of TO_IMPORTER) this.#router.addHandler(handle, { fragments: true, policy: hasParentAuthority, deliver: (message) => { this.#toImporter(message); } });
     this.#router.addHandler(SHUTDOWN, { policy: hasParentAuthority, deliver: (message) => { if (message.replyTo !== IS_DEAD) this.#shutdown(); } });

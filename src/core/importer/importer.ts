@@ -19,6 +19,8 @@ export interface Internals {
   readonly config: ChildConfig;
   readonly dispatcher: Dispatcher;
   readonly tracker: CallTracker;
+  /** Finds the function of a call, as for a call from outside. */
+  readonly resolve: ImporterSlot['resolve'];
   readonly Stream: typeof Stream;
   readonly Context: typeof Context;
   readonly encodeEnvelope: typeof encodeEnvelope;

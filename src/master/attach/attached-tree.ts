@@ -17,8 +17,9 @@ import type { Welcome } from '../../parent/attach/protocol.ts';
 import { ConnectedContext } from '../../parent/connected-context.ts';
 import type { Closed } from '../../parent/connection/connection.ts';
 import { goneId } from '../../parent/routing/del-route.ts';
-import { callersOf, findClass, findFunction } from '../modules/function-finder.ts';
+import { callersOf, findFunction } from '../modules/function-finder.ts';
 import { serviceClient } from '../../service/client.ts';
+import { refOf } from '../services.ts';
 import { openModule } from '../modules/open-module.ts';
 import type { ModuleOptions } from '../modules/options.ts';
 import { ModuleResponder } from '../modules/responder.ts';
@@ -79,7 +80,7 @@ export class AttachedTree implements AsyncDisposable {
       find: findFunction,
       callers: callersOf,
       open: openModule,
-      service: (service, call, context) => serviceClient(typeof service === 'string' ? { module: '', className: service } : findClass(service), call, 'connected' in context),
+      service: (service, call, context) => serviceClient(refOf(service), call, 'connected' in context),
       invoke,
     });
     this.self = new Context(this.#scope, id, 'self');

@@ -10,8 +10,8 @@ import type { ChildRouting } from '../routing/child-routing.ts';
 import { PART_NAMES } from './part-ledger.ts';
 import type { PartLedger, PartName } from './part-ledger.ts';
 
-/** What is asked on PARENTHOOD: parts of the library, by a child; an ID, or which contexts there are, by the other thread of this context. */
-type Request = readonly ['parts', readonly PartName[]] | readonly ['id' | 'contexts'];
+/** What is asked on PARENTHOOD: parts of the library, by a child; an ID, which contexts there are, or who is below, by the other thread of this context. */
+type Request = readonly ['parts', readonly PartName[]] | readonly ['id' | 'contexts' | 'below'];
 
 /** Gives those who are to have children what they need for it (PARENTHOOD). */
 export class Parenthood {
@@ -20,6 +20,7 @@ export class Parenthood {
   readonly #routing: Pick<ChildRouting, 'ids' | 'directory'>;
   /** Children that want parts which have not come here, and what each has asked for last. */
   readonly #waiting = new Map<number, readonly PartName[]>();
+  #tellsBelow = false;
 
   constructor(router: Router, ledger: PartLedger, routing: Pick<ChildRouting, 'ids' | 'directory'>) {
     this.#router = router;
@@ -28,6 +29,8 @@ export class Parenthood {
     router.events.subscribe((event) => {
       if (event.type === 'stream-closed') this.#waiting.delete(event.id);
     });
+    // Whoever wants to know who is below asks now.
+    this.#answer(['parental']);
     router.addHandler(PARENTHOOD, { policy: isAdjacent, deliver: (message) => { this.#onMessage(message); } });
   }
 
@@ -45,7 +48,8 @@ export class Parenthood {
     if (kind !== 'parts') {
       if (message.srcId !== id) return;
       if (kind === 'id') this.#allocate();
-      else this.#watchContexts();
+      else if (kind === 'contexts') this.#watchContexts();
+      else this.#tellBelow();
     } else if (message.srcId === id) {
       // Of a context that has no parent to ask.
       this.#answer(this.#hasAll(names) ? ['parts', names] : ['no-parts']);
@@ -73,6 +77,18 @@ export class Parenthood {
     const complete = this.#hasAll(names);
     if (complete) this.#ledger.send(childId, names);
     sendValue(this.#router, childId, PARENTHOOD, complete ? ['parts', names] : ['no-parts']);
+  }
+
+  /** Tells the other thread which contexts are below this one, from now on: it decides whom services are for. */
+  #tellBelow(): void {
+    const { events, streams, table } = this.#router;
+    this.#answer(['below', [...streams].flatMap((stream) => table.via(stream))]);
+    if (this.#tellsBelow) return;
+    this.#tellsBelow = true;
+    events.subscribe((event) => {
+      if (event.type === 'route-added') this.#answer(['below', [event.id]]);
+      else if (event.type === 'route-removed') this.#answer(['not-below', event.id]);
+    });
   }
 
   #allocate(): void {
@@ -108,7 +124,7 @@ const isAdjacent: Policy = ({ srcId }, { id, parentIds, immediateId }) => srcId 
 
 function checkRequest(value: unknown): Request {
   const [kind, names] = Array.isArray(value) ? (value as unknown[]) : [];
-  if (kind === 'id' || kind === 'contexts') return [kind];
+  if (kind === 'id' || kind === 'contexts' || kind === 'below') return [kind];
   if (kind === 'parts' && Array.isArray(names) && names.length <= PART_NAMES.length && names.every((name) => PART_NAMES.includes(name as PartName))) return [kind, names as PartName[]];
   throw new DecodeError('a request for what parents need has a field of the wrong kind');
 }
