@@ -3,7 +3,8 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { FileService, UsageError } from 'tendril';
-import { watchForLeaks } from './support/tree.ts';
+import * as tasks from './fixtures/remote-tasks.ts';
+import { first, watchForLeaks, withTree } from './support/tree.ts';
 
 let directory = '';
 const at = (name: string): string => join(directory, name);
@@ -100,4 +101,14 @@ describe('a FileService', () => {
     expect(seen.has('secret')).toBe(false);
     expect(seen.size).toBeGreaterThan(0);
   });
+
+  it('serves code in children what is registered, and nothing else (REFERENCE 188, 189)', () =>
+    withTree({}, async ({ master }) => {
+      const files = new FileService();
+      files.registerPrefix(at('shared'));
+      master.serve(files, { name: 'files' });
+      const kid = master.local();
+      expect(await first(kid.call(tasks.readFromMaster, at('shared/deep/file')))).toBe(`shared ${userInfo().username} 6`);
+      for (const path of [at('secret'), `${directory}/shared/../secret`, 'relative']) expect(await first(kid.call(tasks.readFromMaster, path))).toMatch(/^ERR_TENDRIL_(?:FILE_REFUSED|SERVICE_ARGUMENTS)$/);
+    }));
 });
