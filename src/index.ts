@@ -18,6 +18,8 @@ export { RemoteCommand } from './parent/commands/remote-command.ts';
 export { CommandError } from './parent/commands/command-error.ts';
 export type { CommandOutput } from './parent/commands/command-output.ts';
 export type { CommandExit, CommandResult, ResultOptions } from './parent/commands/command-result.ts';
+export { FileService } from './master/files/file-service.ts';
+export type { RegisteredFileInfo } from './master/files/file-service.ts';
 export { pushAll } from './parent/files/push-all.ts';
 export type { PushAllEvent } from './parent/files/push-all.ts';
 export { FileError } from './parent/files/file-error.ts';

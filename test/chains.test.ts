@@ -145,3 +145,12 @@ describe('a chain', () => {
     expect(await first(chain.call(chains.read, chain.call(chains.open), 'below'))).toMatch(/below$/);
   }));
 });
+
+describe('a result of a kind that cannot be sent', () => {
+  watchForLeaks();
+
+  it('fails its call, which is told where in it the trouble is; the context goes on (REFERENCE 117)', withChild(async (kid) => {
+    expect(await failure(kid.call(chains.open))).toMatchObject({ code: 'ERR_TENDRIL_ENCODE', message: 'result cannot be sent: an instance of Connection; send a plain object, such as {...it}' });
+    expect(await first(kid.call(chains.add, 1, 2))).toBe(3);
+  }));
+});

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { ChannelError, DecodeError } from '../src/core/errors.ts';
+import { Joiner } from '../src/core/routing/joiner.ts';
 import { Blob } from '../src/core/wire/blob.ts';
 import { CallError } from '../src/core/wire/call-error.ts';
 import type { ErrorContent } from '../src/core/wire/call-error.ts';
@@ -18,6 +19,7 @@ interface Fields {
   readonly srcId: number;
   readonly handle: number;
   readonly replyTo: number;
+  readonly part?: number;
 }
 
 /** An entry of docs/golden-vectors.json. `form` tells how the bytes are made. */
@@ -165,8 +167,8 @@ function bytesOf(vector: Vector): Buffer {
   return Buffer.concat([Buffer.from(vector.hex, 'hex'), Buffer.alloc(vector.form === 'value' ? (vector.zeros ?? 0) : 0)]);
 }
 
-function fieldsOf({ dstId, srcId, handle, replyTo }: Message): Fields {
-  return { dstId, srcId, handle, replyTo };
+function fieldsOf({ dstId, srcId, handle, replyTo, part }: Message): Fields {
+  return { dstId, srcId, handle, replyTo, ...(part && { part }) };
 }
 
 describe('golden vectors', () => {
@@ -208,6 +210,13 @@ describe('golden vectors', () => {
     if (vector?.form !== 'message') throw new Error('there is no such vector');
     const [, , packed] = vector.value as readonly [unknown, unknown, Described];
     expect(describeValue(unpackRecords(Buffer.from(packed.hex, 'hex')))).toEqual(vector.inflated);
+  });
+
+  it('the fragments are the message', () => {
+    const joiner = new Joiner(1024);
+    const joined = vectors.filter(({ name }) => name.startsWith('fragment-')).map((vector) => joiner.join(new FrameDecoder().push(bytesOf(vector), false)[0] as Message));
+    expect(joined.slice(0, -1)).toEqual([undefined, undefined]);
+    expect(decodeValue(joined[2]?.data ?? Buffer.alloc(0))).toBe('hello, fragments');
   });
 
   it('are refused when a byte is missing', () => {

@@ -235,6 +235,8 @@ describe.each([['the master'], ['an intermediate']] as const)('a hostile child o
       listen('mailbox', inner.handle(5001));
       if (source.includes('SIGKILL')) await first(inner.closed);
       else await logged(({ message }) => message === 'betrayed');
+      // A small message overtakes large ones.
+      if (outcome === 'connected') await first(inner.connected);
       await inner.shutdown();
       await first(inner.closed);
       expect(heard.filter((one) => one.startsWith('connected'))).toEqual(outcome === 'connected' ? ['connected: a value', 'connected: the end'] : [`connected: ${outcome}`]);

@@ -16,7 +16,7 @@ describe('the README', () => {
   watchForLeaks();
 
   it('has examples', () => {
-    expect(names).toEqual(['first', 'tour', 'services', 'handles', 'streams', 'onefile', 'tree']);
+    expect(names).toEqual(['first', 'tour', 'services', 'handles', 'streams', 'onefile', 'tree', 'remote']);
   });
 
   it.each(names)('shows what its example "%s" prints', async (name) => {

@@ -40,6 +40,13 @@ describe('a service in a child', () => {
     expect(await first(counter.both())).toBe('both');
   }));
 
+  it('tells of a policy that throws once, however often it is asked', withChild(async (kid, { records, logged }) => {
+    for (let call = 0; call < 5; call++) expect(await failure(kid.service(Counter).throwing())).toMatchObject({ code: 'ERR_TENDRIL_SERVICE_REFUSED' });
+    await first(kid.call(fixtures.say, 'behind'));
+    await logged(({ message }) => message === 'behind');
+    expect(records.filter(({ message }) => message.includes('the policy is broken'))).toHaveLength(1);
+  }));
+
   it('checks arguments (REFERENCE 181)', withChild(async (kid) => {
     expect(await first(kid.service(Counter).upper('text'))).toBe('TEXT');
     expect(await failure(kid.service(Counter).upper(1 as unknown as string))).toMatchObject({ code: 'ERR_TENDRIL_SERVICE_ARGUMENTS' });

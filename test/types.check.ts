@@ -1,9 +1,11 @@
 // Compiled by `npm run check`, never run: what the compiler infers for users.
 import os from 'node:os';
 import type { Observable } from 'rxjs';
-import type { ConnectedContext, Mailbox, RemoteModule, RemoteStream, Sender, ServicePolicy } from 'tendril';
+import type { ConnectedContext, ExecOptions, Mailbox, RemoteModule, RemoteStream, Sender, ServicePolicy, TransferOptions, WriteOptions } from 'tendril';
 import type { ConnectionMethods, METHOD_OPTIONS } from '../src/parent/connection-methods.ts';
 import type { CallOptions } from '../src/core/context.ts';
+import type { EXEC_OPTIONS } from '../src/parent/commands/exec-options.ts';
+import type { TRANSFER_OPTIONS, WRITE_OPTIONS } from '../src/parent/files/file-options.ts';
 import type { CALL_OPTIONS } from '../src/parent/remote-context.ts';
 import type { CONTEXT_OPTIONS } from '../src/parent/context-options.ts';
 import type * as Tasks from './fixtures/tasks.ts';
@@ -95,6 +97,7 @@ void others.Svc.work;
 // @ts-expect-error a member of a remote module cannot be replaced
 tasks.add = plain;
 
+export const remoteOptionNames: [Same<(typeof EXEC_OPTIONS)[number], keyof ExecOptions>, Same<(typeof WRITE_OPTIONS)[number], keyof WriteOptions>, Same<(typeof TRANSFER_OPTIONS)[number], keyof TransferOptions>] = [true, true, true];
 export const callOptionNames: Same<(typeof CALL_OPTIONS)[number], keyof CallOptions> = true;
 
 /** The names of options that are known when a program runs are those of the types. */

@@ -26,5 +26,8 @@ export function completeLibrary(library: Record<string, unknown>, error: (code: 
   /** The real one is loaded with the first stream. */
   const RemoteStream = Object.defineProperty(() => undefined, Symbol.hasInstance, { value: (value?: Record<symbol, unknown> | null) => value?.[Symbol.for('tendril.stream')] === true });
   const attach = (): Promise<never> => Promise.reject(error('ERR_TENDRIL_CHILD_CALL', 'attach() is not available in a child: it takes modules that only a program of its own has'));
-  return Object.assign(library, { AttachError, AttachedTree: library['Master'], CommandError, ConnectError, ConnectedContext: library['Context'], DeadlineError, FileError, RemoteCommand: library['Master'], RemoteContext: library['Context'], ModuleResponder: library['Master'], RemoteStream, attach, ...policies });
+  const pushAll = (): never => {
+    throw error('ERR_TENDRIL_CHILD_CALL', 'pushAll() is not available in a child: use push() of each context there');
+  };
+  return Object.assign(library, { AttachError, AttachedTree: library['Master'], CommandError, ConnectError, ConnectedContext: library['Context'], DeadlineError, FileError, FileService: library['Master'], RemoteCommand: library['Master'], RemoteContext: library['Context'], ModuleResponder: library['Master'], RemoteStream, attach, pushAll, ...policies });
 }

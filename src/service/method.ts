@@ -25,6 +25,7 @@ export class Method {
   /** Where a call must have a slot before it runs: none where nothing is limited. */
   readonly #slots: readonly Slots[];
   readonly #sharing: Sharing | undefined;
+  #reported = false;
 
   constructor(host: MethodHost, label: string, options: MethodOptions, ofService: Slots | undefined, apply: (args: readonly unknown[]) => unknown) {
     this.#host = host;
@@ -90,7 +91,9 @@ export class Method {
     try {
       return policy();
     } catch (error) {
-      this.#host.report(error, `policy of ${this.#label}`);
+      // Once: callers must not fill the log.
+      if (!this.#reported) this.#host.report(error, `policy of ${this.#label}`);
+      this.#reported = true;
       return false;
     }
   }

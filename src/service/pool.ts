@@ -72,7 +72,11 @@ export class Pool {
     return { close, [Symbol.dispose]: close };
   }
 
-  /** Runs a method for a call, which is one of those who may start a service unless `bytes` tells how long its message was. */
+  /**
+   * Runs a method for a call, and starts the service if it does not run and the caller is above.
+   *
+   * @param bytes - of the message, which count for callers that are not above
+   */
   call(ref: ServiceRef, method: string, execution: ServiceCall, args: readonly unknown[], bytes = 0): unknown {
     const { callerId } = execution;
     const relation = this.#host.relationOf(callerId);

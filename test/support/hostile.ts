@@ -39,6 +39,7 @@ const log = (text, logger = '') => send(0, 102, cbor([logger, 'info', text]));
 // Whatever happens to the test, this is over some time.
 setTimeout(() => process.kill(process.pid, 'SIGKILL'), 20000);
 let me, calls = () => {}, others = () => {}, attack = () => {};
+const unfinished = new Map();
 let got = Buffer.alloc(0), state = 0, skip = 0;
 const eat = (count) => { const part = got.subarray(0, count); got = got.subarray(count); return part; };
 const reader = new net.Socket({ fd: 3, readable: true, writable: false });
@@ -49,8 +50,14 @@ reader.on('data', (bytes) => {
     else if (state === 1 || state === 3) { if (got.length < skip) return; eat(skip); state++; }
     else {
       if (got.length < 16 || got.length < 16 + (got.readUInt32BE(12) & 0x3fffffff)) return;
-      const length = got.readUInt32BE(12) & 0x3fffffff;
-      const head = eat(16), payload = Buffer.from(eat(length));
+      const length = got.readUInt32BE(12) & 0x3fffffff, part = got[12] >> 6;
+      const head = eat(16), source = head.readUInt32BE(2) + ' ' + head.readUInt32BE(4);
+      let payload = Buffer.from(eat(length));
+      if (part > 0) {
+        payload = Buffer.concat([unfinished.get(source) ?? Buffer.alloc(0), part & 1 ? payload : payload.subarray(4)]);
+        if (part & 2) { unfinished.set(source, payload); continue; }
+        unfinished.delete(source);
+      }
       const message = { src: head.readUInt16BE(2), handle: head.readUInt32BE(4), replyTo: head.readUInt32BE(8), payload };
       if (state === 4) { state = 5; me = head.readUInt16BE(0); raw(Buffer.from('EC1;')); attack(me); }
       else if (message.handle === 106 && message.replyTo !== 999) process.exit(0);

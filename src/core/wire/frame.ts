@@ -57,7 +57,7 @@ export function payloadLength(message: Message): number {
 }
 
 /** Writes the header of `message` at `offset` of `target`. */
-export function writeHeader(target: Buffer, offset: number, message: Omit<Message, 'data'>, length: number): void {
+export function writeHeader(target: Buffer, offset: number, message: Message, length: number): void {
   target.writeUInt16BE(message.dstId, offset);
   target.writeUInt16BE(message.srcId, offset + 2);
   target.writeUInt32BE(message.handle, offset + 4);
@@ -118,20 +118,12 @@ function lengthAt(buffer: Buffer, start: number): number {
 
 const NOTHING = Buffer.alloc(0);
 
-/**
- * Cuts a byte stream into messages, whatever the chunks look like.
- *
- * A length over the limit throws before anything is allocated. A fragment that has come in part is given on as far as it
- * has come, as a fragment of its own, unless the chunk must be copied in any case.
- */
+/** Cuts a byte stream into messages, whatever the chunks look like. A length over the limit throws before anything is allocated. */
 export class FrameDecoder {
   readonly #limit: number;
   /** The frame under way: its bytes so far, header included. */
   #partial: Buffer = NOTHING;
   #have = 0;
-  /** The fragment under way whose beginning was given on, and how many bytes of it are to come. */
-  #rest: Omit<Message, 'data'> | undefined;
-  #left = 0;
   #failure: FrameTooLargeError | undefined;
 
   /** @param limit - bytes of the largest payload of a frame */
@@ -150,11 +142,7 @@ export class FrameDecoder {
     const messages: Message[] = [];
     const source = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     let offset = 0;
-    if (this.#rest !== undefined && source.length > 0) {
-      offset = Math.min(this.#left, source.length);
-      const piece = source.subarray(0, offset);
-      this.#giveOn(this.#rest, volatile ? Buffer.from(piece) : piece, this.#left - offset, messages);
-    } else if (this.#have > 0) {
+    if (this.#have > 0) {
       offset = this.#resume(source, messages);
       if (offset < 0) return messages;
     }
@@ -181,17 +169,14 @@ export class FrameDecoder {
       offset = end;
     }
     this.#run(source, runStart, offset, volatile, messages);
-    if (offset < source.length) this.#begin(source, offset, volatile, messages);
+    if (offset < source.length) this.#begin(source, offset);
     return messages;
   }
 
   /** Bytes of an incomplete frame; they are forgotten here. For handing a stream over to another thread. */
   takeRemainder(): Buffer {
-    const rest = Buffer.alloc(this.pending);
-    if (this.#rest === undefined) this.#partial.copy(rest);
-    else writeHeader(rest, 0, this.#rest, this.#left);
-    this.#rest = undefined;
-    this.#have = 0;
+    const rest = Buffer.from(this.#partial.subarray(0, this.#have));
+    this.#reset();
     return rest;
   }
 
@@ -200,9 +185,9 @@ export class FrameDecoder {
     return this.#failure;
   }
 
-  /** How many bytes of an incomplete frame are held; or would be, if its beginning was not given on. */
+  /** How many bytes of an incomplete frame are held. */
   get pending(): number {
-    return this.#rest === undefined ? this.#have : HEADER_LENGTH;
+    return this.#have;
   }
 
   #check(length: number): void {
@@ -225,25 +210,11 @@ export class FrameDecoder {
     }
   }
 
-  #begin(source: Buffer, offset: number, volatile: boolean, messages: Message[]): void {
+  #begin(source: Buffer, offset: number): void {
     const rest = source.length - offset;
-    if (!volatile && rest >= HEADER_LENGTH + TOTAL_LENGTH) {
-      const { dstId, srcId, handle, replyTo, part } = view(source, offset, source.length);
-      if (part) {
-        this.#giveOn({ dstId, srcId, handle, replyTo, part }, source.subarray(offset + HEADER_LENGTH), HEADER_LENGTH + lengthAt(source, offset) - rest, messages);
-        return;
-      }
-    }
     this.#partial = Buffer.allocUnsafeSlow(rest < HEADER_LENGTH ? HEADER_LENGTH : HEADER_LENGTH + lengthAt(source, offset));
     source.copy(this.#partial, 0, offset);
     this.#have = rest;
-  }
-
-  #giveOn(head: Omit<Message, 'data'>, data: Uint8Array, left: number, messages: Message[]): void {
-    const { part = 0 } = head;
-    messages.push({ ...head, data, part: left > 0 ? part | MORE : part });
-    this.#rest = left > 0 ? { ...head, part: part | CONTINUES } : undefined;
-    this.#left = left;
   }
 
   /** Continues the frame under way; gives the offset after it, or -1 when the chunk did not complete it. */
@@ -263,7 +234,13 @@ export class FrameDecoder {
     this.#have += copied;
     if (this.#have < this.#partial.length) return -1;
     messages.push(view(this.#partial, 0, this.#have));
-    this.#have = 0;
+    this.#reset();
     return offset + copied;
+  }
+
+  /** The memory of a frame may be given to another thread. */
+  #reset(): void {
+    this.#partial = NOTHING;
+    this.#have = 0;
   }
 }

@@ -1,6 +1,7 @@
 import { UsageError } from '../../core/errors.ts';
 import type { Secret } from '../../core/wire/secret.ts';
 import type { ByteSource } from '../byte-source.ts';
+import { checkNames } from '../option-names.ts';
 
 /** Milliseconds between SIGTERM and SIGKILL for a command that nobody wants any more. */
 export const DEFAULT_COMMAND_GRACE_MS = 5000;
@@ -23,8 +24,13 @@ export interface ExecOptions {
   readonly graceMs?: number;
 }
 
+/** Exactly those of {@link ExecOptions} (test/types.check.ts). */
+export const EXEC_OPTIONS = ['cwd', 'env', 'shell', 'stdin', 'check', 'signal', 'graceMs'] as const satisfies readonly (keyof ExecOptions)[];
+
 /** Throws a UsageError for what cannot be run. */
-export function checkCommand(command: unknown, args: unknown, { cwd, env, graceMs }: ExecOptions): void {
+export function checkCommand(command: unknown, args: unknown, options: ExecOptions): void {
+  checkNames('exec()', options, EXEC_OPTIONS);
+  const { cwd, env, graceMs } = options;
   if (!isText(command) || command === '') throw refused('the command must be a text that is not empty');
   if (!Array.isArray(args) || !args.every(isText)) throw refused('the arguments must be a list of texts; what a command is to read in secret goes into `env` or its input');
   if (cwd !== undefined && !isText(cwd)) throw refused('the option cwd must be a path');

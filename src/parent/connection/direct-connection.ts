@@ -122,6 +122,7 @@ export class DirectConnection implements Connection {
       return;
     }
     this.#detached = true;
+    this.stream.settle();
     sendValue(router, id, replyTo, null);
     // It closes the connection when it has read everything that came before; this is for one that does not.
     const force = router.broker.after(graceMs, () => {

@@ -1,5 +1,6 @@
 import { isAbsolute } from 'node:path';
 import { UsageError } from '../../core/errors.ts';
+import { checkNames } from '../option-names.ts';
 import type { FileAttributes, FileInfo } from '../../remote/files/protocol.ts';
 
 /** What a written file is to be like. */
@@ -72,8 +73,14 @@ export function directoryAttributes(info: FileInfo, options: TransferOptions): F
   return attributesOf(info, { ...options, mode: info.mode & 0o777 });
 }
 
+/** Exactly those of {@link WriteOptions}, and of {@link TransferOptions} (test/types.check.ts). */
+export const WRITE_OPTIONS = ['mode', 'owner', 'overwrite', 'parents', 'checksum', 'sync'] as const satisfies readonly (keyof WriteOptions)[];
+export const TRANSFER_OPTIONS = [...WRITE_OPTIONS, 'keepTimes', 'symlinks', 'concurrency', 'maxBytes', 'signal'] as const satisfies readonly (keyof TransferOptions)[];
+
 /** Throws a UsageError for what cannot work. */
-export function checkTransfer(method: string, remote: unknown, { mode, owner, concurrency, maxBytes, symlinks, checksum }: TransferOptions): void {
+export function checkTransfer(method: string, remote: unknown, options: TransferOptions): void {
+  checkNames(`${method}()`, options, method === 'write' ? WRITE_OPTIONS : TRANSFER_OPTIONS);
+  const { mode, owner, concurrency, maxBytes, symlinks, checksum } = options;
   const refuse = (why: string): never => {
     throw new UsageError('ERR_TENDRIL_BAD_OPTION', `${method}(): ${why}`);
   };

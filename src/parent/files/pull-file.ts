@@ -1,4 +1,5 @@
 import { Observable, catchError, finalize, tap, throwError } from 'rxjs';
+import { FILE_WINDOW } from '../../remote/chunks.ts';
 import type { WriteEvent, WriteSpec } from '../../remote/files/protocol.ts';
 import { Reception, discardFile } from '../../remote/files/receive.ts';
 import { fileError } from './file-error.ts';
@@ -16,7 +17,7 @@ export function pullFile(peer: Peer, path: string, local: string, options: Trans
       const reception = new Reception(
         spec,
         (part) => {
-          const source = peer.remote.sendFile(path, follow, spec.checksum, part.bytes > 0 ? part : null).deliveries();
+          const source = peer.remote.sendFile(path, follow, spec.checksum, part.bytes > 0 ? part : null).windowed(FILE_WINDOW).deliveries();
           return {
             deliveries: () =>
               source.pipe(

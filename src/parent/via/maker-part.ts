@@ -91,13 +91,14 @@ export function start(host: MakerHost): Maker {
 
 /** The modules that the other thread was told to send to each context: every call would tell it again. */
 class Forwarded {
-  readonly #modules = new WeakMap<object, Set<string>>();
+  /** A context that is connected again has another ID, and nothing of what it had. */
+  readonly #modules = new WeakMap<object, { readonly id: number; readonly modules: Set<string> }>();
 
   /** False when it is noted already. */
-  note(context: object, module: string): boolean {
-    let modules = this.#modules.get(context);
-    if (modules === undefined) this.#modules.set(context, (modules = new Set()));
-    return modules.size < modules.add(module).size;
+  note(context: { readonly id: number }, module: string): boolean {
+    let known = this.#modules.get(context);
+    if (known?.id !== context.id) this.#modules.set(context, (known = { id: context.id, modules: new Set() }));
+    return known.modules.size < known.modules.add(module).size;
   }
 }
 

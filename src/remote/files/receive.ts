@@ -6,6 +6,7 @@ import { checkItem } from './check.ts';
 import { fileFault } from './file-fault.ts';
 import type { FileAttributes, FileHead, FileItem, FilePart, WriteEvent, WriteSpec } from './protocol.ts';
 import { FileSink } from './sink.ts';
+import { FILE_WINDOW } from '../chunks.ts';
 import { temporaryName } from './temporary.ts';
 
 /** Bytes between two reports of how far it is. */
@@ -186,7 +187,7 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
 
 /** Writes a file from a stream of what it is, its bytes and its end. */
 export function receiveFile(spec: WriteSpec, data: RemoteStream<FileItem>): AsyncIterable<WriteEvent> {
-  return new Reception(spec, () => data);
+  return new Reception(spec, () => data.windowed(FILE_WINDOW));
 }
 
 /** Writes a small file. */

@@ -33,13 +33,18 @@ export class FileSource {
     this.info = infoOf(stats);
   }
 
-  /** @param follow - whether the path may be a symbolic link */
-  static async open(path: string, follow = true): Promise<FileSource> {
+  /**
+   * @param follow - whether the path may be a symbolic link
+   * @param admit - looks at the file that was opened; throws where it must not be read
+   */
+  static async open(path: string, follow = true, admit?: (stats: BigIntStats) => Promise<void>): Promise<FileSource> {
     try {
       // A named pipe would keep us waiting for its writer.
       const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | (follow ? 0 : constants.O_NOFOLLOW));
       try {
         const stats = await handle.stat({ bigint: true });
+        // Before anything is said about what it is.
+        await admit?.(stats);
         if (stats.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
         if (!stats.isFile()) throw fault('ERR_TENDRIL_FILE_KIND', `${path}: it is neither a file nor a directory`);
         return new FileSource(path, handle, stats);
