@@ -12,9 +12,10 @@ describe('deadlines and cancellation', () => {
     'a call that takes longer than its deadline fails with a DeadlineError and is cancelled there',
     withChild(async (kid) => {
       await first(kid.connected);
-      const late = await failure(kid.with({ deadline: 200 }).call(tasks.untilCancelled));
+      await first(kid.call(tasks.nothing));
+      const late = await failure(kid.with({ deadline: 500 }).call(tasks.untilCancelled));
       expect(late).toBeInstanceOf(DeadlineError);
-      expect(late).toMatchObject({ code: 'ERR_TENDRIL_DEADLINE', message: expect.stringContaining('kid took longer than the 200 ms') as unknown });
+      expect(late).toMatchObject({ code: 'ERR_TENDRIL_DEADLINE', message: expect.stringContaining('kid took longer than the 500 ms') as unknown });
       expect(await first(kid.call(tasks.cancellations))).toMatchObject({ cancelled: 1 });
       expect(await first(kid.with({ deadline: 20_000 }).call(tasks.add, 1, 2))).toBe(3);
       // Also while values come.
@@ -54,19 +55,21 @@ describe('deadlines and cancellation', () => {
       const before = await first(kid.call(nested.seen, 2));
       const controller = new AbortController();
       const ends = [
-        failure(kid.with({ deadline: 300 }).call(nested.waitFor, 2)),
-        failure(kid.call(nested.waitFor, 2).pipe(timeout(300))),
+        failure(kid.with({ deadline: 1000 }).call(nested.waitFor, 2)),
+        failure(kid.call(nested.waitFor, 2).pipe(timeout(1000))),
         failure(kid.with({ signal: controller.signal }).call(nested.waitFor, 2)),
-        failure(kid.with({ deadline: 300 }).call(nested.waitFor, 2).deliveries()),
+        failure(kid.with({ deadline: 1000 }).call(nested.waitFor, 2).deliveries()),
       ];
       for (let each = 0; each < 2; each++) expect(await first(kid.call(nested.endlessly, 2))).toBe(1);
       await ends[0];
       controller.abort(new Error('enough'));
       expect((await Promise.all(ends)).map(({ name }) => name)).toEqual(['DeadlineError', 'TimeoutError', 'Error', 'DeadlineError']);
+      // On a slow machine a call may end before it has come to the last of them.
       let after = before;
-      const told = (): number => Math.min(...after.map(({ cancelled, unsubscribed }) => Math.min(cancelled - 4, unsubscribed - 2)));
-      for (let turn = 0; turn < 1000 && (turn === 0 || told() < 0); turn++) after = await first(kid.call(nested.seen, 2));
-      expect(after).toEqual(before.map((context) => ({ ...context, cancelled: 4, unsubscribed: 2 })));
+      const told = (): boolean => after.every(({ begun, cancelled, unsubscribed }) => cancelled === begun && unsubscribed === 2);
+      for (let turn = 0; turn < 1000 && (turn === 0 || !told()); turn++) after = await first(kid.call(nested.seen, 2));
+      expect(after).toEqual(before.map((context, index) => ({ ...context, begun: after[index]?.begun, cancelled: after[index]?.begun, unsubscribed: 2 })));
+      expect(after[0]?.begun).toBeGreaterThan(0);
     }),
   );
 
@@ -74,7 +77,7 @@ describe('deadlines and cancellation', () => {
     'a call that is to go on does so when the one in which it was made is cancelled',
     withChild(async (kid) => {
       await first(kid.call(nested.remaining, 1));
-      const waiting = failure(kid.with({ deadline: 300 }).call(nested.waitFor, 1, false));
+      const waiting = failure(kid.with({ deadline: 1500 }).call(nested.waitFor, 1, false));
       expect(await waiting).toBeInstanceOf(DeadlineError);
       let after = await first(kid.call(nested.seen, 1));
       for (let turn = 0; turn < 1000 && after[0]?.cancelled === 0; turn++) after = await first(kid.call(nested.seen, 1));

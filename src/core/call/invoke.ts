@@ -1,6 +1,7 @@
 import type { Subscriber, Subscription } from 'rxjs';
 import { DeadlineError, UsageError } from '../errors.ts';
 import type { MailboxScope } from '../mailbox/mailbox.ts';
+import type { Router } from '../routing/router.ts';
 import { CALL_CONTROL, CALL_FUNCTION } from '../wire/handles.ts';
 import type { Destination, Kept } from '../wire/tags.ts';
 import { encodeEnvelope } from '../wire/values.ts';
@@ -9,9 +10,9 @@ import { Consumer } from './consumer.ts';
 import { windowOf } from './credit.ts';
 import type { CurrentCall } from './current-call.ts';
 import { dependentCalls, noteCall, release } from './dependent.ts';
-import { FLOW_MODULE, WINDOW_BYTES, WINDOW_VALUES } from './protocol.ts';
-import type { FunctionRef, RequestOptions } from './protocol.ts';
-import { RemoteStream } from './remote-stream.ts';
+import { FLOW_MODULE } from './protocol.ts';
+import type { CallRequest, FunctionRef, RequestOptions } from './protocol.ts';
+import { DEFAULT_WINDOW, RemoteStream } from './remote-stream.ts';
 import type { Window, WindowSize } from './remote-stream.ts';
 
 // The caller's side of calls: in masters, and in children once they make contexts. Not in the bundle of the core.
@@ -87,16 +88,16 @@ export function invoke<T>(scope: CallerScope, spec: CallSpec): RemoteStream<T> {
 const MAX_FAILED_CHAINS = 1024;
 
 /** One call under way, at the caller. */
-class Invocation extends Consumer {
+class Invocation extends Consumer implements Destination {
   readonly #spec: CallSpec;
   #withdraw: (() => void) | undefined;
   /** Withdraw it from the signals that end it. */
-  readonly #leaves: (() => void)[] = [];
+  #leaves: (() => void)[] | undefined;
   /** In the time of the broker. */
   #deadline = Infinity;
   #timer: Subscription | undefined;
   /** Streams among the arguments. */
-  readonly #streams: Kept[] = [];
+  #streams: Kept[] | undefined;
   #failed = false;
 
   constructor(scope: MailboxScope, spec: CallSpec, ...consumer: [subscriber: Subscriber<unknown>, manual: boolean, window: WindowSize]) {
@@ -114,7 +115,7 @@ class Invocation extends Consumer {
     if (signal) this.#endWith(signal);
     if (outer) this.#endWith(outer.signal);
     if (this.subscriber.closed) return;
-    this.#limit(deadline, outer?.deadline);
+    if (deadline !== undefined || outer?.deadline !== undefined) this.#limit(deadline, outer?.deadline);
     if (target.ready) {
       this.#send();
       return;
@@ -133,8 +134,8 @@ class Invocation extends Consumer {
     this.#spec.target.calls--;
     this.#withdraw?.();
     this.#timer?.unsubscribe();
-    for (const leave of this.#leaves) leave();
-    for (const stream of this.#streams) stream.drop(!this.settled || this.#failed);
+    for (const leave of this.#leaves ?? []) leave();
+    for (const stream of this.#streams ?? []) stream.drop(!this.settled || this.#failed);
     super.unsubscribe();
   }
 
@@ -155,14 +156,14 @@ class Invocation extends Consumer {
       this.subscriber.error(signal.reason);
     };
     if (signal.aborted) abort();
-    else this.#leaves.push(onAbort(signal, abort));
+    else (this.#leaves ??= []).push(onAbort(signal, abort));
   }
 
   /** Ends the call when its time is over, or that of the call in which it is made. */
-  #limit(ms: number | undefined, outer = Infinity): void {
+  #limit(ms = Infinity, outer = Infinity): void {
     const { broker } = this.scope.router;
     const now = broker.now();
-    this.#deadline = Math.min(now + (ms ?? Infinity), outer);
+    this.#deadline = Math.min(now + ms, outer);
     if (this.#deadline === Infinity) return;
     const left = this.#deadline - now;
     this.#timer = broker.after(left, () => {
@@ -182,22 +183,33 @@ class Invocation extends Consumer {
       const ref = this.#spec.ref();
       target.prepare(ref);
       const { contextId } = target;
-      const { router } = this.scope;
-      const to: Destination = { router, contextId, keep: (stream) => this.#streams.push(stream) };
-      const encoded = encodeEnvelope([chain, ref.module, ref.className, ref.name, args, ...options], 4, 'args', to);
-      if (this.#streams.length > 0) target.prepare({ module: FLOW_MODULE, className: null, name: '' });
+      const request: CallRequest = options ? [chain, ref.module, ref.className, ref.name, args, options] : [chain, ref.module, ref.className, ref.name, args];
+      const encoded = encodeEnvelope(request, 4, 'args', this);
+      if (this.#streams) target.prepare({ module: FLOW_MODULE, className: null, name: '' });
       this.open(contextId, ref.handle ?? CALL_FUNCTION, CALL_CONTROL, encoded);
     } catch (error) {
       this.settle(error as Error);
     }
   }
 
+  get router(): Router {
+    return this.scope.router;
+  }
+
+  get contextId(): number {
+    return this.#spec.target.contextId;
+  }
+
+  keep(stream: Kept): void {
+    (this.#streams ??= []).push(stream);
+  }
+
   /** What is not as it is by default. */
-  #options(): RequestOptions[] {
-    const [values, bytes] = this.window;
-    const w = values === WINDOW_VALUES && bytes === WINDOW_BYTES ? {} : { w: checkedWindow(this.window) };
-    const d = this.#deadline === Infinity ? {} : { d: Math.max(0, this.#deadline - this.scope.router.broker.now()) };
-    return 'w' in w || 'd' in d ? [{ ...w, ...d }] : [];
+  #options(): RequestOptions | undefined {
+    const own = this.window !== DEFAULT_WINDOW;
+    const limited = this.#deadline !== Infinity;
+    if (!own && !limited) return undefined;
+    return { ...(own && { w: checkedWindow(this.window) }), ...(limited && { d: Math.max(0, this.#deadline - this.router.broker.now()) }) };
   }
 }
 

@@ -21,7 +21,11 @@ export interface Delivery<T> {
   done(): void;
 }
 
+/** The kind of a stream, whichever copy of this library it is of. */
 const BRAND: unique symbol = Symbol.for('tendril.stream') as never;
+
+/** Most streams have this one. */
+export const DEFAULT_WINDOW: WindowSize = [WINDOW_VALUES, WINDOW_BYTES];
 
 /** Begins to consume; `manual`: the observer takes deliveries instead of values. */
 export type Connect = (subscriber: Subscriber<unknown>, manual: boolean, window: WindowSize) => Unsubscribable | undefined;
@@ -36,21 +40,22 @@ export type Connect = (subscriber: Subscriber<unknown>, manual: boolean, window:
 // RxJS asks not to subclass; its values must be Observables here as everywhere.
 // eslint-disable-next-line rxjs-x/no-subclass
 export class RemoteStream<T> extends GuardedObservable<T> implements AsyncIterable<T> {
-  /** Its kind, whichever copy of this library it is of. @internal */
-  readonly [BRAND] = true;
+  static {
+    Reflect.defineProperty(this.prototype, BRAND, { value: true });
+  }
+
   readonly #origin: readonly [report: Report, where: string, connect: Connect];
-  readonly #window: Window;
+  readonly #window: Window | undefined;
 
   /** @internal */
-  constructor(report: Report, where: string, connect: Connect, window: Window = {}) {
+  constructor(report: Report, where: string, connect: Connect, window?: Window) {
     super(report, where, (subscriber) => this.#connect(subscriber, false));
     this.#origin = [report, where, connect];
     this.#window = window;
   }
 
   #connect(subscriber: Subscriber<unknown>, manual: boolean): Unsubscribable | undefined {
-    const { values = WINDOW_VALUES, bytes = WINDOW_BYTES } = this.#window;
-    return this.#origin[2](subscriber, manual, [values, bytes]);
+    return this.#origin[2](subscriber, manual, this.#window ? sizeOf(this.#window) : DEFAULT_WINDOW);
   }
 
   static override [Symbol.hasInstance](value: unknown): boolean {
@@ -72,6 +77,10 @@ export class RemoteStream<T> extends GuardedObservable<T> implements AsyncIterab
   [Symbol.asyncIterator](): AsyncIterableIterator<T, undefined, undefined> {
     return iterate(this.deliveries());
   }
+}
+
+function sizeOf({ values = WINDOW_VALUES, bytes = WINDOW_BYTES }: Window): WindowSize {
+  return [values, bytes];
 }
 
 type Result<T> = IteratorResult<T, undefined>;
