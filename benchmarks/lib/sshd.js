@@ -43,8 +43,8 @@ export async function startSshd() {
     port = await freePort();
     writeFileSync(path('sshd_config'), [
       `Port ${port}`, 'ListenAddress 127.0.0.1', `HostKey ${path('host')}`, 'PidFile none', 'UsePAM no', 'UseDNS no', 'StrictModes no',
-      `AuthorizedKeysFile ${path('user.pub')}`, 'PasswordAuthentication no', 'KbdInteractiveAuthentication no', 'PermitRootLogin yes', 'MaxStartups 100', 'Subsystem sftp internal-sftp',
-      `SetEnv PATH=${dirname(process.execPath)}:/usr/local/bin:/usr/bin:/bin`, '',
+      `AuthorizedKeysFile ${path('user.pub')}`, 'PasswordAuthentication no', 'KbdInteractiveAuthentication no', 'PermitRootLogin yes', 'MaxStartups 100',
+      'Subsystem sftp internal-sftp', `SetEnv PATH=${dirname(process.execPath)}:/usr/local/bin:/usr/bin:/bin`, '',
     ].join('\n'));
     writeFileSync(path('known_hosts'), `[127.0.0.1]:${port} ${readFileSync(path('host.pub'), 'utf8')}`);
     writeFileSync(path('config'), [
