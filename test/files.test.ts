@@ -279,7 +279,7 @@ describe('what is written', () => {
       yield* items as FileItem[];
     }
     const reception = new Reception(spec(options), () => stream(source()));
-    for await (const event of reception) expect(event).toBeDefined();
+    for await (const event of reception.events) expect(event).toBeDefined();
   }
 
   it('is checked: what is not what was sent does not get the name', async () => {

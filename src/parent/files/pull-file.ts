@@ -31,7 +31,7 @@ export function pullFile(peer: Peer, path: string, local: string, options: Trans
         },
         (head) => attributesOf(head, options),
       );
-      return iterated(reception)
+      return iterated(reception.events)
         .pipe(catchError((error: unknown) => throwError(() => theirs ?? fileError(error, 'here'))))
         .subscribe(subscriber);
     });

@@ -6,6 +6,7 @@ import { guarded } from '../../core/mailbox/guarded-observable.ts';
 import { TAG_STREAM, WIRE } from '../../core/wire/tags.ts';
 import type { Wired } from '../../core/wire/tags.ts';
 import { stream } from '../../flow/stream.ts';
+import { watched } from '../../remote/feed.ts';
 import type { FileInfo, FileItem } from '../../remote/files/protocol.ts';
 import type { Tap } from '../../remote/files/relay.ts';
 import { Tee } from '../../remote/files/tee.ts';
@@ -89,7 +90,9 @@ class Fan {
     let ours: unknown;
     return merge(
       ...branches.map(([node, branch]) => {
-        const noted = noting(branch, (error) => (ours = fileError(error, 'here')));
+        const noted = watched(branch, (failure) => {
+          if (failure) ours = fileError(failure.error, 'here');
+        });
         return this.#node(node, stream(noted)).pipe(
           map((event) => (event.error && ours !== undefined ? { ...event, error: ours as Error } : event)),
           // One that is given up before it was sent holds nobody back.
@@ -142,19 +145,4 @@ function copyAt({ id }: ConnectedContext, given: Tap | undefined): Feed {
   if (contextId !== id || !Number.isInteger(handle)) throw new DecodeError('what a relay says of its copies is not valid');
   const reference: Wired = { [WIRE]: () => ({ tag: TAG_STREAM, content: [contextId, handle] }) };
   return reference as unknown as Feed;
-}
-
-/** An iterator whose error is noted. */
-function noting<T>(iterator: AsyncIterableIterator<T, undefined, undefined>, note: (error: unknown) => void): AsyncIterableIterator<T, undefined, undefined> {
-  return {
-    next: () =>
-      iterator.next().catch((error: unknown) => {
-        note(error);
-        throw error;
-      }),
-    return: async () => (await iterator.return?.()) ?? { done: true, value: undefined },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
 }

@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { statSync } from 'node:fs';
+import { Feed } from '../feed.ts';
 import { errnoOf, fault, messageOf } from '../fault.ts';
 import { library } from '../library.ts';
-import { Output } from './output.ts';
+import { outputOf } from './output.ts';
 import { STDOUT } from './protocol.ts';
 import { feed } from './stdin.ts';
 import type { Stdin } from './stdin.ts';
@@ -13,22 +14,14 @@ import { guard, release, signalGroup } from './watchdog.ts';
 /** Milliseconds between two looks at whether a group that was told to end has ended. */
 const LOOK_MS = 20;
 
-interface Asking {
-  readonly resolve: (result: IteratorResult<CommandEvent, undefined>) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/**
- * A command in a process group of its own. As an iterable it gives what happens to it; leaving that before its end ends
- * the whole group.
- */
-export class Command implements AsyncIterableIterator<CommandEvent, undefined, undefined> {
+/** A command in a process group of its own. */
+export class Command {
+  /** What happens to it; leaving it before its end ends the whole group. */
+  readonly events: AsyncIterable<CommandEvent>;
   readonly #spec: CommandSpec;
   readonly #onOver: () => void;
-  readonly #events: CommandEvent[] = [];
+  readonly #events = new Feed<CommandEvent>(() => this.#leave());
   #child: ChildProcess | undefined;
-  #asking: Asking | undefined;
-  #error: Error | undefined;
   #onError: (error: Error) => void = () => undefined;
   /** Why it could not be started. */
   readonly #failed = new Promise<Error>((resolve) => {
@@ -43,6 +36,7 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
   constructor(spec: CommandSpec, stdin: Stdin | null, onOver: () => void) {
     this.#spec = spec;
     this.#onOver = onOver;
+    this.events = this.#events;
     if (spec.stdout) this.#open.add(1);
     if (spec.stderr) this.#open.add(2);
     try {
@@ -60,7 +54,7 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
     };
     if (this.#child?.pid === undefined) return failing(this.#failed, ended);
     if (readable == null) throw fault('ERR_TENDRIL_COMMAND_OUTPUT', `descriptor ${String(fd)} of the command is not read`);
-    return new Output(readable, ended);
+    return outputOf(readable, ended);
   }
 
   /** Sends a signal to the group; false when it has ended. */
@@ -69,17 +63,9 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
     return pid !== undefined && !this.#exited && signalGroup(pid, signal);
   }
 
-  next(): Promise<IteratorResult<CommandEvent, undefined>> {
-    return new Promise((resolve, reject) => {
-      this.#asking = { resolve, reject };
-      this.#answer();
-    });
-  }
-
   /** The caller is gone, or has left: so does the command. Resolves when nothing of it is left. */
-  async return(): Promise<IteratorReturnResult<undefined>> {
+  async #leave(): Promise<void> {
     this.#cancelled = true;
-    this.#answer();
     const pid = this.#child?.pid;
     if (pid !== undefined && !this.#exited) {
       for (const stream of [this.#child?.stdout, this.#child?.stderr]) if (stream?.listenerCount('data') === 0) stream.destroy();
@@ -88,11 +74,6 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
     }
     this.#open.clear();
     this.#onOver();
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
   }
 
   #start({ command, args, cwd, env, shell, stdout, stderr }: CommandSpec, stdin: Stdin | null): void {
@@ -115,8 +96,8 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
     if (stdin !== null && child.stdin) {
       feed(stdin, child.stdin, (error) => {
         if (this.#exited) return;
-        this.#error = fault('ERR_TENDRIL_COMMAND_STDIN', `${command} was ended, because what it was to read failed: ${messageOf(error)}`);
-        void this.return();
+        this.#events.end({ error: fault('ERR_TENDRIL_COMMAND_STDIN', `${command} was ended, because what it was to read failed: ${messageOf(error)}`) });
+        void this.#leave();
       });
     }
     this.#events.push(['pid', pid]);
@@ -125,27 +106,17 @@ export class Command implements AsyncIterableIterator<CommandEvent, undefined, u
       // What it has left in the background was to outlive it.
       if (!this.#cancelled) release(pid);
       this.#events.push(['exit', code, signal]);
-      this.#answer();
+      this.#events.end();
       this.#over();
     });
   }
 
   #fail(error: unknown): void {
     this.#exited = true;
-    this.#onError((this.#error = spawnFault(error, this.#spec)));
-    this.#answer();
-  }
-
-  #answer(): void {
-    const asking = this.#asking;
-    if (asking === undefined) return;
-    const event = this.#events.shift();
-    if (event === undefined && this.#error === undefined && !this.#exited && !this.#cancelled) return;
-    this.#asking = undefined;
-    if (event !== undefined) asking.resolve({ done: false, value: event });
-    else if (this.#error) asking.reject(this.#error);
-    else asking.resolve({ done: true, value: undefined });
-    if (this.#error) this.#over();
+    const failure = spawnFault(error, this.#spec);
+    this.#onError(failure);
+    this.#events.end({ error: failure });
+    this.#over();
   }
 
   #close(fd: number): void {

@@ -12,7 +12,7 @@ export function runCommand(key: string, spec: CommandSpec, stdin: Stdin | null):
     commands.delete(key);
   });
   commands.set(key, command);
-  return command;
+  return command.events;
 }
 
 /** What a command writes to a descriptor. Cancelling the call closes the pipe. */

@@ -1,12 +1,13 @@
 import { unlink } from 'node:fs/promises';
 import type { Unsubscribable } from 'rxjs';
 import type { Delivery, RemoteStream } from '../../core/call/remote-stream.ts';
+import { FILE_WINDOW } from '../chunks.ts';
+import { Feed } from '../feed.ts';
 import { errnoOf, fault } from '../fault.ts';
 import { checkItem } from './check.ts';
 import { fileFault } from './file-fault.ts';
 import type { FileAttributes, FileHead, FileItem, FilePart, WriteEvent, WriteSpec } from './protocol.ts';
 import { FileSink } from './sink.ts';
-import { FILE_WINDOW } from '../chunks.ts';
 import { temporaryName } from './temporary.ts';
 
 /** Bytes between two reports of how far it is. */
@@ -14,13 +15,10 @@ const REPORT_BYTES: number = 1024 * 1024;
 
 const CHANNEL = 'ERR_TENDRIL_CHANNEL';
 
-interface Asking {
-  readonly resolve: (result: IteratorResult<WriteEvent, undefined>) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** Writes a file from a stream; emits how far it is. Leaving it removes what has come, unless it is to be gone on with. */
-export class Reception implements AsyncIterableIterator<WriteEvent, undefined, undefined> {
+/** Writes a file from a stream. */
+export class Reception {
+  /** How far it is. Leaving it removes what has come, unless it is to be gone on with. */
+  readonly events: AsyncIterableIterator<WriteEvent, undefined, undefined>;
   readonly #spec: WriteSpec;
   readonly #open: (part: FilePart) => Pick<RemoteStream<FileItem>, 'deliveries'>;
   readonly #attributes: ((head: FileHead) => FileAttributes) | undefined;
@@ -32,10 +30,9 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
   #early: Delivery<Uint8Array>[] | undefined;
   #begun: Promise<void> | undefined;
   #checksum: string | undefined;
-  #events: WriteEvent[] = [];
+  readonly #events = new Feed<WriteEvent>(() => this.#finish(undefined, this.#spec.resumable));
   #reported = 0;
-  #asking: Asking | undefined;
-  #end: { readonly error?: Error } | undefined;
+  #over = false;
 
   /**
    * @param open - gives the stream, for someone who has a part of the file already
@@ -45,33 +42,18 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
     this.#spec = spec;
     this.#open = open;
     this.#attributes = attributes;
+    this.events = this.#events;
     void this.#start();
-  }
-
-  next(): Promise<IteratorResult<WriteEvent, undefined>> {
-    return new Promise((resolve, reject) => {
-      this.#asking = { resolve, reject };
-      this.#answer();
-    });
-  }
-
-  async return(): Promise<IteratorReturnResult<undefined>> {
-    await this.#finish({}, this.#spec.resumable);
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
   }
 
   async #start(): Promise<void> {
     try {
       const sink = (this.#sink = await FileSink.open(this.#spec, (error) => void this.#fail(error)));
-      if (this.#end) {
+      if (this.#isOver()) {
         await sink.abandon(this.#spec.resumable);
         return;
       }
-      if (this.#spec.resumable) this.#tell(['part', sink.part]);
+      if (this.#spec.resumable) this.#events.push(['part', sink.part]);
       this.#subscription = this.#open(sink.part).deliveries().subscribe({
         next: (delivery) => {
           this.#take(delivery, sink);
@@ -89,11 +71,11 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
   }
 
   #isOver(): boolean {
-    return this.#end !== undefined;
+    return this.#over;
   }
 
   #take(delivery: Delivery<FileItem>, sink: FileSink): void {
-    if (this.#end) return;
+    if (this.#over) return;
     let value: FileItem;
     try {
       value = checkItem(delivery.value, this.#spec, this.#head, this.#received);
@@ -114,7 +96,7 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
     }
     this.#head = value;
     this.#received = value.offset;
-    this.#tell(['head', value.size]);
+    this.#events.push(['head', value.size]);
     this.#early = [];
     this.#begun = sink.begin(value.offset).then(
       () => {
@@ -131,7 +113,7 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
       delivery.done();
       if (sink.bytes - this.#reported < REPORT_BYTES) return;
       this.#reported = sink.bytes;
-      this.#tell(['at', sink.bytes]);
+      this.#report(sink.bytes);
     });
   }
 
@@ -142,9 +124,9 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
       if (this.#isOver()) return;
       if (this.#head === undefined || this.#checksum === undefined) throw fault('ERR_TENDRIL_FILE_CHECKSUM', `${this.#spec.path}: the stream ended before the file did`);
       const checksum = await sink.finish(this.#checksum, this.#attributes?.(this.#head));
-      this.#tell(['done', checksum, sink.bytes]);
-      this.#end = {};
-      this.#answer();
+      this.#over = true;
+      this.#events.push(['done', checksum, sink.bytes]);
+      this.#events.end();
     } catch (error) {
       await this.#fail(error);
     }
@@ -155,39 +137,25 @@ export class Reception implements AsyncIterableIterator<WriteEvent, undefined, u
     return this.#finish({ error: fileFault(error, this.#spec.path) }, resumable);
   }
 
-  async #finish(end: { readonly error?: Error }, resumable: boolean): Promise<void> {
-    if (this.#end) return;
-    this.#end = end;
+  async #finish(failure: { readonly error: Error } | undefined, resumable: boolean): Promise<void> {
+    if (this.#over) return;
+    this.#over = true;
     this.#subscription?.unsubscribe();
     // Nothing is left by the time that the caller hears of it.
     await this.#sink?.abandon(resumable);
-    this.#answer();
+    this.#events.end(failure);
   }
 
-  #tell(event: WriteEvent): void {
-    // Only the last report of how far it is counts.
-    if (event[0] === 'at' && this.#events.at(-1)?.[0] === 'at') this.#events.pop();
-    this.#events.push(event);
-    this.#answer();
-  }
-
-  #answer(): void {
-    const asking = this.#asking;
-    const event = this.#events.shift();
-    if (asking === undefined || (event === undefined && this.#end === undefined)) {
-      if (event !== undefined) this.#events.unshift(event);
-      return;
-    }
-    this.#asking = undefined;
-    if (event !== undefined) asking.resolve({ done: false, value: event });
-    else if (this.#end?.error) asking.reject(this.#end.error);
-    else asking.resolve({ done: true, value: undefined });
+  /** Only the last report of how far it is counts. */
+  #report(bytes: number): void {
+    if (this.#events.values.at(-1)?.[0] === 'at') this.#events.pop();
+    this.#events.push(['at', bytes]);
   }
 }
 
 /** Writes a file from a stream of what it is, its bytes and its end. */
 export function receiveFile(spec: WriteSpec, data: RemoteStream<FileItem>): AsyncIterable<WriteEvent> {
-  return new Reception(spec, () => data.windowed(FILE_WINDOW));
+  return new Reception(spec, () => data.windowed(FILE_WINDOW)).events;
 }
 
 /** Writes a small file. */

@@ -1,5 +1,6 @@
 import type { RemoteStream } from '../../core/call/remote-stream.ts';
 import type { Destination, Kept } from '../../core/wire/tags.ts';
+import { Feed, watched } from '../feed.ts';
 import { library } from '../library.ts';
 import type { FileItem } from './protocol.ts';
 import { Tee } from './tee.ts';
@@ -20,64 +21,19 @@ export function relayFile(data: RemoteStream<FileItem>, contextIds: readonly num
   const { router } = library();
   const tee = new Tee(data);
   const kept: Kept[] = [];
-  let open = contextIds.length;
-  let wake: () => void = () => undefined;
+  const open = new Set(contextIds);
+  const events = new Feed<readonly Tap[]>(() => {
+    for (const stream of kept) stream.drop(true);
+  });
   const taps = contextIds.map((contextId): Tap => {
-    const branch = ending(tee.branch(), () => {
-      open--;
-      wake();
+    const branch = watched(tee.branch(), () => {
+      open.delete(contextId);
+      if (open.size === 0) events.end();
     });
     const copy = library().stream(branch) as unknown as Sendable;
     const to: Destination = { router, contextId, keep: (stream) => kept.push(stream) };
     return copy[WIRE]?.(to).content as Tap;
   });
-  let told = false;
-  const over = { done: true, value: undefined } as const;
-  return {
-    [Symbol.asyncIterator]: () => ({
-      next: async () => {
-        if (!told) {
-          told = true;
-          return { done: false, value: taps };
-        }
-        while (open > 0) await new Promise<void>((resolve) => (wake = resolve));
-        return over;
-      },
-      return: () => {
-        for (const stream of kept) stream.drop(true);
-        open = 0;
-        wake();
-        return Promise.resolve(over);
-      },
-    }),
-  };
-}
-
-/** Tells once when an iterator is at its end, or left. */
-function ending<T>(iterator: AsyncIterableIterator<T, undefined, undefined>, onEnd: () => void): AsyncIterableIterator<T, undefined, undefined> {
-  let ended = false;
-  const end = (): void => {
-    if (ended) return;
-    ended = true;
-    onEnd();
-  };
-  return {
-    next: async () => {
-      try {
-        const step = await iterator.next();
-        if (step.done === true) end();
-        return step;
-      } catch (error) {
-        end();
-        throw error;
-      }
-    },
-    return: async () => {
-      end();
-      return (await iterator.return?.()) ?? { done: true, value: undefined };
-    },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
+  events.push(taps);
+  return events;
 }
