@@ -72,13 +72,24 @@ describe('exec()', () => {
     async () => {
       await withTree({}, async ({ master }) => {
         const far = master.local({ via: master.local() });
-        const command = far.exec('sh', ['-c', 'i=0; while :; do i=$((i+1)); echo $i; done']);
-        const lines = command.stdout.lines()[Symbol.asyncIterator]();
-        for (let expected = 1; expected <= 3; expected++) expect(await lines.next()).toEqual({ done: false, value: String(expected) });
-        // What the windows, the pipe and the read-ahead hold is far less than this command would write meanwhile.
-        await first(far.call(tasks.pid));
-        for (let expected = 4; expected < 50_000; expected++) expect((await lines.next()).value).toBe(String(expected));
-        await lines.return?.();
+        // It writes four blocks a line, and says on stderr how many lines there are.
+        const command = far.exec('sh', ['-c', 'line=$(head -c 65535 /dev/zero | tr "\\0" x); i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo "$line"; echo $i >&2; done']);
+        let written = 0;
+        command.stderr.lines().subscribe((line) => {
+          written = Number(line);
+        });
+        const bytes = command.stdout.windowed({ bytes: 256 * 1024 })[Symbol.asyncIterator]();
+        let read = (await bytes.next()).value?.length ?? 0;
+        // Until it writes no more: a round trip behind all that it has written so far brings nothing new.
+        for (let before = -1; before !== written; ) {
+          before = written;
+          for (let turn = 0; turn < 20; turn++) await first(far.exec('true').exit);
+        }
+        // The window, what is read ahead, and what the pipe and sockets hold: 26 MB would be all.
+        expect(written * 65_536).toBeLessThan(4_000_000);
+        for (let step = await bytes.next(); step.done !== true; step = await bytes.next()) read += step.value.length;
+        expect(read).toBe(400 * 65_536);
+        expect(await first(command.exit)).toEqual({ code: 0, signal: null });
       });
     },
   );
