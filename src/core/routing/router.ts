@@ -289,6 +289,8 @@ export class Router {
   #hand(handler: Handler, message: Message, from?: Stream): void {
     try {
       const whole = message.part && !handler.fragments ? this.#joiner.join(message, from) : message;
+      // What it had was copied.
+      if (whole !== message && whole !== null) message.release?.();
       if (whole) handler.deliver(whole);
       else if (whole === null) this.#overLimit(handler, message, from);
     } catch (error) {

@@ -177,10 +177,12 @@ export class Stream {
     const link = this.#link;
     if (this.#ended || link === undefined) return;
     let given = 0;
+    const pieces: Message[] = [];
     while (!this.#bulk.empty && (!link.paced || this.#given + given < GIVEN_BYTES)) {
       const piece = this.#bulk.next();
       if (piece === undefined) break;
       given += HEADER_LENGTH + payloadLength(piece);
+      pieces.push(piece);
       this.#batch.push(piece);
     }
     if (this.#batch.bytes === 0) return;
@@ -189,6 +191,7 @@ export class Stream {
       this.#given += given;
       link.write(parts, () => {
         this.#given -= given;
+        for (const piece of pieces) piece.release?.();
         this.#pump();
       });
     } else link.write(parts);

@@ -46,6 +46,8 @@ export interface Message {
   readonly buffer?: Buffer;
   readonly start?: number;
   readonly end?: number;
+  /** Gives the memory of a received frame back to who reads its link: nobody looks at it any more. */
+  release?(): void;
 }
 
 /** Payload length of a message in bytes. */
@@ -90,8 +92,10 @@ class ReceivedMessage implements Message {
   readonly buffer: Buffer;
   readonly start: number;
   readonly end: number;
+  #spare: Buffer[] | undefined;
 
-  constructor(buffer: Buffer, start: number, end: number) {
+  constructor(buffer: Buffer, start: number, end: number, spare?: Buffer[]) {
+    this.#spare = spare;
     this.dstId = (buffer[start] ?? 0) * 256 + (buffer[start + 1] ?? 0);
     this.srcId = (buffer[start + 2] ?? 0) * 256 + (buffer[start + 3] ?? 0);
     this.handle = buffer.readUInt32BE(start + 4);
@@ -105,11 +109,16 @@ class ReceivedMessage implements Message {
   get data(): Uint8Array {
     return this.buffer.subarray(this.start + HEADER_LENGTH, this.end);
   }
+
+  release(): void {
+    // It has no length when it went to another thread.
+    if (this.#spare && this.#spare.length < MAX_SPARE && this.buffer.length === MAX_FRAME) this.#spare.push(this.buffer);
+    this.#spare = undefined;
+  }
 }
 
-function view(buffer: Buffer, start: number, end: number): Message {
-  return new ReceivedMessage(buffer, start, end);
-}
+/** Frames of the largest size whose memory waits to be used again: as many as may be under way on two links. */
+const MAX_SPARE = 8;
 
 /** Payload length of the frame whose header is at `start`. */
 function lengthAt(buffer: Buffer, start: number): number {
@@ -125,6 +134,8 @@ export class FrameDecoder {
   #partial: Buffer = NOTHING;
   #have = 0;
   #failure: FrameTooLargeError | undefined;
+  /** Memory of full frames that was given back: V8 lets tens of MiB of such garbage pile up before it looks. */
+  readonly #spare: Buffer[] = [];
 
   /** @param limit - bytes of the largest payload of a frame */
   constructor(limit: number = MAX_PAYLOAD) {
@@ -161,9 +172,9 @@ export class FrameDecoder {
       if (end > source.length) break;
       if (volatile && length >= OWN_BUFFER_THRESHOLD) {
         this.#run(source, runStart, offset, volatile, messages);
-        const own = Buffer.allocUnsafeSlow(end - offset);
+        const own = this.#memory(end - offset);
         source.copy(own, 0, offset, end);
-        messages.push(view(own, 0, own.length));
+        messages.push(new ReceivedMessage(own, 0, own.length, this.#spare));
         runStart = end;
       }
       offset = end;
@@ -205,14 +216,14 @@ export class FrameDecoder {
     }
     for (let at = start - shift; at < end - shift; ) {
       const next = at + HEADER_LENGTH + lengthAt(buffer, at);
-      messages.push(view(buffer, at, next));
+      messages.push(new ReceivedMessage(buffer, at, next));
       at = next;
     }
   }
 
   #begin(source: Buffer, offset: number): void {
     const rest = source.length - offset;
-    this.#partial = Buffer.allocUnsafeSlow(rest < HEADER_LENGTH ? HEADER_LENGTH : HEADER_LENGTH + lengthAt(source, offset));
+    this.#partial = this.#memory(rest < HEADER_LENGTH ? HEADER_LENGTH : HEADER_LENGTH + lengthAt(source, offset));
     source.copy(this.#partial, 0, offset);
     this.#have = rest;
   }
@@ -227,15 +238,19 @@ export class FrameDecoder {
       const length = lengthAt(this.#partial, 0);
       this.#check(length);
       const header = this.#partial;
-      this.#partial = Buffer.allocUnsafeSlow(HEADER_LENGTH + length);
+      this.#partial = this.#memory(HEADER_LENGTH + length);
       header.copy(this.#partial);
     }
     const copied = source.copy(this.#partial, this.#have, offset);
     this.#have += copied;
     if (this.#have < this.#partial.length) return -1;
-    messages.push(view(this.#partial, 0, this.#have));
+    messages.push(new ReceivedMessage(this.#partial, 0, this.#have, this.#spare));
     this.#reset();
     return offset + copied;
+  }
+
+  #memory(bytes: number): Buffer {
+    return (bytes === MAX_FRAME ? this.#spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes);
   }
 
   /** The memory of a frame may be given to another thread. */
