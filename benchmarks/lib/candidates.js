@@ -15,6 +15,7 @@ export const RELAY = 'node relay';
 export const FILE_RELAY = 'node pipes';
 export const SFTP = 'ssh2 sftp';
 export const SSH2 = 'ssh2';
+export const TWO_PIPES = 'node, two pipes';
 export const MITOGEN = 'mitogen';
 
 const COMMANDS = {
@@ -27,6 +28,7 @@ const COMMANDS = {
   [FILE_RELAY]: [process.execPath, peer('file-relay.js')],
   [SFTP]: [process.execPath, peer('sftp.js')],
   [SSH2]: [process.execPath, peer('ssh2.js')],
+  [TWO_PIPES]: [process.execPath, peer('two-pipes.js')],
   [MITOGEN]: [PYTHON, peer('mitogen_driver.py')],
 };
 
