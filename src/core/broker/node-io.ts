@@ -6,14 +6,6 @@ import type { Link } from './broker.ts';
 
 const NOTHING = Buffer.alloc(0);
 
-/**
- * Bytes after which a link that always has more to read gives others a turn. libuv reads up to 32 times in a row, which is
- * milliseconds of bulk before the next look at anything else.
- */
-const TURN_BYTES: number = 128 * 1024;
-/** A read of a stream of Node that gives as much has more behind it. */
-const FULL_READ: number = 64 * 1024;
-
 /** The errors by which an operating system says that the peer has gone; they end a link as end of file does. */
 const DISCONNECTED = new Set(['EPIPE', 'ECONNRESET', 'EIO', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
 
@@ -52,8 +44,6 @@ export class StreamLink implements Link {
   readonly #writable: Writable;
   /** Marks the present reader: the one before it may unsubscribe after it has come. */
   #reader: object | undefined;
-  #reading = false;
-  #held = false;
 
   constructor(readable: Readable, writable: Writable) {
     this.#readable = readable;
@@ -63,13 +53,7 @@ export class StreamLink implements Link {
     writable.on('error', ignore);
     readable.on('error', ignore);
     this.chunks = new Observable((subscriber) => {
-      let inTurn = 0;
       const onData = (chunk: Uint8Array): void => {
-        inTurn = chunk.length < FULL_READ ? 0 : inTurn + chunk.length;
-        if (inTurn >= TURN_BYTES) {
-          inTurn = 0;
-          this.#takeTurns();
-        }
         subscriber.next(chunk);
       };
       const onEnd = (): void => {
@@ -83,15 +67,12 @@ export class StreamLink implements Link {
       // A peer that has closed the half on which it reads is gone for us, also when it still holds the other.
       writable.on('close', onEnd);
       const reader = (this.#reader = {});
-      this.#reading = true;
       if (readable.destroyed || readable.readableEnded) subscriber.complete();
       else readable.resume();
       return () => {
         readable.off('data', onData).off('end', onEnd).off('close', onEnd).off('error', onError);
         writable.off('close', onEnd);
-        if (this.#reader !== reader) return;
-        this.#reading = false;
-        readable.pause();
+        if (this.#reader === reader) readable.pause();
       };
     });
   }
@@ -101,22 +82,11 @@ export class StreamLink implements Link {
   }
 
   holdReading(): void {
-    this.#held = true;
     this.#readable.pause();
   }
 
   releaseReading(): void {
-    this.#held = false;
     if (this.#reader !== undefined) this.#readable.resume();
-  }
-
-  #takeTurns(): void {
-    const reader = this.#reader;
-    this.#readable.pause();
-    setImmediate(() => {
-      // Unless it has ended, someone else reads now, or it is held.
-      if (reader === this.#reader && this.#reading && !this.#held) this.#readable.resume();
-    });
   }
 
   write(parts: readonly Uint8Array[], written?: () => void): void {
@@ -156,7 +126,6 @@ export class FdLink implements Link {
   /** @param stopped - begin without reading, until {@link FdLink.resumeReading} */
   constructor(readFd: number, writeFd: number, readBufferSize: number = DEFAULT_READ_BUFFER_SIZE, stopped = false) {
     let deliver: (chunk: Uint8Array) => void = ignore;
-    let inTurn = 0;
     this.#stopped = stopped;
     // `onread` is an option of the constructor that the type declarations only list for connect().
     const options = {
@@ -172,14 +141,8 @@ export class FdLink implements Link {
           this.#delivering = true;
           deliver(buffer.subarray(0, length));
           this.#delivering = false;
-          inTurn = length < buffer.length ? 0 : inTurn + length;
           // False stops the handle at once, at less cost than pause().
-          if (this.#stopped || inTurn < TURN_BYTES) return !this.#stopped;
-          inTurn = 0;
-          setImmediate(() => {
-            if (!this.#stopped && deliver !== ignore) this.#reader.resume();
-          });
-          return false;
+          return !this.#stopped;
         },
       },
     };
