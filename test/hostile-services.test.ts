@@ -173,13 +173,14 @@ describe('a hostile child and the services of others', () => {
   );
 
   it(
+    // Four or five of the twenty fit into its share, as they happen to take turns.
     'that does not acknowledge what it is sent makes nobody keep much of it',
     attacked(
       `${SAY} calls = () => {
         const module = 'service:' + MODULE;
         for (let index = 0; index < 20; index++) send(VICTIM, 110, request('Counter', 'fire', [20000], module), 0x10000000 + index);
         let ended = 0;
-        answered = () => { ended = [...answers.values()].filter((all) => all.at(-1)[0] === 3).length; if (ended >= 16) { answered = undefined; say([...answers.values()].flatMap((all) => all).filter(([kind]) => kind === 3)[0][1].value[3]); over(); } };
+        answered = () => { ended = [...answers.values()].filter((all) => all.at(-1)[0] === 3).length; if (ended >= 12) { answered = undefined; say([...answers.values()].flatMap((all) => all).filter(([kind]) => kind === 3)[0][1].value[3]); over(); } };
       };`.replace('MODULE', JSON.stringify(new URL('./fixtures/services.ts', import.meta.url).href)),
       async (tree) => {
         expect(said(tree)).toEqual(['ERR_TENDRIL_OVERFLOW']);
