@@ -28,7 +28,7 @@ describe('deadlines and cancellation', () => {
     withChild(async (kid) => {
       expect(await failure(kid.with({ deadline: 1 }).call(tasks.add, 1, 2))).toBeInstanceOf(DeadlineError);
       expect(await first(kid.call(tasks.add, 1, 2))).toBe(3);
-      for (const deadline of [0, -1, NaN]) expect(await failure(kid.with({ deadline }).call(tasks.add, 1, 2))).toMatchObject({ code: 'ERR_TENDRIL_BAD_OPTION' });
+      for (const deadline of [0, -1, NaN, '5' as never]) expect(await failure(kid.with({ deadline }).call(tasks.add, 1, 2))).toMatchObject({ code: 'ERR_TENDRIL_BAD_OPTION' });
       for (const window of [{ values: 0 }, { values: 1.5 }, { bytes: NaN }, { values: 1e9 }]) expect(await failure(kid.with({ window }).call(tasks.add, 1, 2))).toMatchObject({ code: 'ERR_TENDRIL_BAD_OPTION' });
     }),
   );

@@ -156,6 +156,6 @@ function checkRequest(value: unknown): CallRequest {
   if (!valid) throw new DecodeError('a call has a field of the wrong type');
   const { w, d = 0 } = (options ?? {}) as RequestOptions;
   if (w !== undefined) windowOf(w);
-  if (!(d >= 0)) throw new DecodeError('a deadline is not valid');
+  if (typeof d !== 'number' || !(d >= 0)) throw new DecodeError('a deadline is not valid');
   return value as unknown as CallRequest;
 }

@@ -108,7 +108,7 @@ class Invocation extends Consumer implements Destination {
   start(outer: CurrentCall | undefined): void {
     const { signal, target, deadline } = this.#spec;
     target.calls++;
-    if (deadline !== undefined && !(deadline > 0)) {
+    if (deadline !== undefined && !(typeof deadline === 'number' && deadline > 0)) {
       this.settle(new UsageError('ERR_TENDRIL_BAD_OPTION', `the option deadline is a number of milliseconds, got ${String(deadline)}`));
       return;
     }
