@@ -14,7 +14,7 @@ function isDisconnect(error: unknown): boolean {
 }
 
 /** Writes parts as one batch: small ones are already joined by the caller, `cork` makes one `writev` of the rest. */
-function writeParts(target: Writable, parts: readonly Uint8Array[], written?: () => void): void {
+export function writeParts(target: Writable, parts: readonly Uint8Array[], written?: () => void): void {
   if (target.destroyed || target.writableEnded) return;
   const last = parts.length - 1;
   if (last > 0) target.cork();
@@ -23,7 +23,7 @@ function writeParts(target: Writable, parts: readonly Uint8Array[], written?: ()
 }
 
 /** The callback of an empty write comes after those of all writes before it, also when the target breaks. */
-function drained(target: Writable): Observable<void> {
+export function drained(target: Writable): Observable<void> {
   return new Observable((subscriber) => {
     const done = (): void => {
       subscriber.next();
@@ -107,54 +107,51 @@ function ignore(): void {
   // see the callers
 }
 
-/**
- * A link over two inherited file descriptors (a context's 3 and 4).
- *
- * Reads into one static buffer: half the CPU of 'data' events (measured, docs/decisions.md D-007).
- */
-export class FdLink implements Link {
-  readonly chunks: Observable<Uint8Array>;
-  readonly volatile = true;
-  readonly drained: Observable<void>;
-  readonly #reader: Socket;
-  readonly #writer: Socket;
+/** What a {@link SocketReader} reads: a descriptor, or a handle of Node's that nobody else reads. */
+export type ReaderSource = { readonly fd: number } | { readonly handle: object };
 
-  /** Chunks are not wanted for now: {@link FdLink.stopReading}. */
+/** Reads into one buffer, again and again: half the CPU of 'data' events (docs/decisions.md, D-007), and no garbage (D-104). */
+export class SocketReader {
+  /** What arrives; a chunk is only valid during its delivery. */
+  readonly chunks: Observable<Uint8Array>;
+  readonly socket: Socket;
+  /** Chunks are not wanted for now: {@link SocketReader.stop}. */
   #stopped: boolean;
   #delivering = false;
+  /** The present reader: the one before it may unsubscribe after it has come. */
+  #deliver: (chunk: Uint8Array) => void = ignore;
 
-  /** @param stopped - begin without reading, until {@link FdLink.resumeReading} */
-  constructor(readFd: number, writeFd: number, readBufferSize: number = DEFAULT_READ_BUFFER_SIZE, stopped = false) {
-    let deliver: (chunk: Uint8Array) => void = ignore;
+  /**
+   * @param buffer - to read into; several may have the same
+   * @param stopped - begin without reading, until {@link SocketReader.resume}
+   */
+  constructor(source: ReaderSource, buffer: Uint8Array, stopped = false) {
     this.#stopped = stopped;
     // `onread` is an option of the constructor that the type declarations only list for connect().
     const options = {
-      fd: readFd,
+      ...source,
       readable: true,
       writable: false,
       allowHalfOpen: true,
       // Else the constructor begins to read, and what came before there is a subscriber would be lost.
       pauseOnCreate: true,
       onread: {
-        buffer: Buffer.allocUnsafeSlow(readBufferSize),
-        callback: (length: number, buffer: Uint8Array) => {
+        buffer,
+        callback: (length: number, filled: Uint8Array) => {
           this.#delivering = true;
-          deliver(buffer.subarray(0, length));
+          this.#deliver(filled.subarray(0, length));
           this.#delivering = false;
           // False stops the handle at once, at less cost than pause().
           return !this.#stopped;
         },
       },
     };
-    this.#reader = new Socket(options);
-    this.#writer = readFd === writeFd ? this.#reader : new Socket({ fd: writeFd, readable: false, writable: true, allowHalfOpen: true });
-    this.#reader.on('error', ignore);
-    this.#writer.on('error', ignore);
-    this.drained = drained(this.#writer);
+    const socket = (this.socket = new Socket(options));
+    socket.on('error', ignore);
     this.chunks = new Observable((subscriber) => {
-      deliver = (chunk) => {
+      const deliver = (this.#deliver = (chunk) => {
         subscriber.next(chunk);
-      };
+      });
       const onEnd = (): void => {
         subscriber.complete();
       };
@@ -162,29 +159,58 @@ export class FdLink implements Link {
         if (isDisconnect(error)) subscriber.complete();
         else subscriber.error(error);
       };
-      this.#reader.on('end', onEnd).on('close', onEnd).on('error', onError);
-      if (!this.#stopped) this.#reader.resume();
+      socket.on('end', onEnd).on('close', onEnd).on('error', onError);
+      if (socket.destroyed || socket.readableEnded) subscriber.complete();
+      else if (!this.#stopped) socket.resume();
       return () => {
-        deliver = ignore;
-        this.#reader.off('end', onEnd).off('close', onEnd).off('error', onError);
-        this.#reader.pause();
+        socket.off('end', onEnd).off('close', onEnd).off('error', onError);
+        if (this.#deliver !== deliver) return;
+        this.#deliver = ignore;
+        socket.pause();
       };
     });
+  }
+
+  /** Nothing is read any more until {@link SocketReader.resume}; not even what is on the way. */
+  stop(): void {
+    this.#stopped = true;
+    if (!this.#delivering) this.socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    if (this.#deliver !== ignore) this.socket.resume();
+  }
+}
+
+/** A link over two inherited file descriptors (a context's 3 and 4). */
+export class FdLink implements Link {
+  readonly chunks: Observable<Uint8Array>;
+  readonly volatile = true;
+  readonly drained: Observable<void>;
+  readonly #reader: SocketReader;
+  readonly #writer: Socket;
+
+  /** @param stopped - begin without reading, until {@link FdLink.resumeReading} */
+  constructor(readFd: number, writeFd: number, readBufferSize: number = DEFAULT_READ_BUFFER_SIZE, stopped = false) {
+    this.#reader = new SocketReader({ fd: readFd }, Buffer.allocUnsafeSlow(readBufferSize), stopped);
+    this.chunks = this.#reader.chunks;
+    this.#writer = new Socket({ fd: writeFd, readable: false, writable: true, allowHalfOpen: true });
+    this.#writer.on('error', ignore);
+    this.drained = drained(this.#writer);
   }
 
   get pendingBytes(): number {
     return this.#writer.writableLength;
   }
 
-  /** Nothing is read any more until {@link FdLink.resumeReading}; not even what is on the way. */
+  /** See {@link SocketReader}. */
   stopReading(): void {
-    this.#stopped = true;
-    if (!this.#delivering) this.#reader.pause();
+    this.#reader.stop();
   }
 
   resumeReading(): void {
-    if (!this.#stopped) return;
-    this.#stopped = false;
     this.#reader.resume();
   }
 
@@ -198,11 +224,11 @@ export class FdLink implements Link {
   }
 
   end(): void {
-    if (!this.#writer.writableEnded && !this.#writer.destroyed) this.#writer.end();
+    this.#writer.end();
   }
 
   destroy(): void {
-    this.#reader.destroy();
+    this.#reader.socket.destroy();
     this.#writer.destroy();
   }
 }

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { Observable } from 'rxjs';
-import { StreamLink } from '../../core/broker/node-io.ts';
 import { FIRST_STAGE } from '../bootstrap/first-stage.ts';
 import { ConnectError } from './connect-error.ts';
+import { pipeLink } from './pipe-link.ts';
 import { ProcessTransport } from './process-transport.ts';
 import type { Open, Transport } from './transport.ts';
 
@@ -41,7 +41,7 @@ export const openLocal: Open<LocalOptions & { readonly title: string }> = (optio
     child.once('spawn', () => {
       const [, , , toChild, fromChild] = child.stdio;
       given = true;
-      subscriber.next(new ProcessTransport(child, new StreamLink(fromChild as Readable, toChild as Writable), broker, true));
+      subscriber.next(new ProcessTransport(child, pipeLink(fromChild as Readable, toChild as Writable), broker, true));
       subscriber.complete();
     });
     return () => {

@@ -3,11 +3,11 @@ import type { ChildProcess } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { Observable, Subject, defer } from 'rxjs';
 import type { Broker, Link } from '../../../core/broker/broker.ts';
-import { StreamLink } from '../../../core/broker/node-io.ts';
 import { classifyExit } from '../classify-exit.ts';
 import type { ExitEvidence } from '../classify-exit.ts';
 import { ConnectError } from '../connect-error.ts';
 import { NOT_INHERITED } from '../local.ts';
+import { pipeLink } from '../pipe-link.ts';
 import { ProcessTransport } from '../process-transport.ts';
 import { reveal } from '../reveal.ts';
 import type { ExitStatus, FirstStage, Open, OutputChunk, Transport } from '../transport.ts';
@@ -111,7 +111,7 @@ class CommandTransport implements Transport {
     const onTerminal = plan.tty === 'asks';
     const { toTool, fromTool, stderr } = streamsOf(child, tty);
     this.#prompter = new Prompter(plan.argv[0] ?? '', plan.prompts ?? []);
-    this.link = new LinkAfterPrompts(new StreamLink(fromTool, toTool), () => {
+    this.link = new LinkAfterPrompts(pipeLink(fromTool, toTool), () => {
       const held = this.#prompter.finish();
       if (!onTerminal) this.#log(held);
     });
