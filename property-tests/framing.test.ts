@@ -3,7 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { OutBatch } from '../src/core/broker/out-batch.ts';
 import { FrameTooLargeError } from '../src/core/errors.ts';
-import { FrameDecoder, HEADER_LENGTH, OWN_BUFFER_THRESHOLD, encodeFrame, payloadLength } from '../src/core/wire/frame.ts';
+import { FrameDecoder, HEADER_LENGTH, MAX_PAYLOAD, OWN_BUFFER_THRESHOLD, encodeFrame, payloadLength } from '../src/core/wire/frame.ts';
 import type { Message } from '../src/core/wire/frame.ts';
 import { check, cut } from './support.ts';
 
@@ -50,6 +50,34 @@ describe('framing', () => {
         expect(decoder.pending).toBe(0);
       }),
       150,
+    );
+  });
+
+  it('uses the memory of released frames again, and never that of others', () => {
+    // Around the size from which memory is used again, and the largest.
+    const length = fc.oneof(fc.integer({ min: 48 * 1024 - 20, max: 48 * 1024 + 4 }), fc.integer({ min: 60_000, max: MAX_PAYLOAD }), fc.constant(MAX_PAYLOAD), fc.nat(40));
+    const frame = fc.record({ length, first: fc.nat(200), released: fc.boolean() });
+    check(
+      fc.property(fc.array(frame, { maxLength: 24 }), fc.integer({ min: 20, max: 200_000 }), fc.boolean(), (frames, piece, volatile) => {
+        const sent = frames.map(({ length: bytes, first }): Message => ({ dstId: 1, srcId: 2, handle: 3, replyTo: 0, data: Buffer.alloc(bytes, PATTERN.subarray(first)) }));
+        const bytes = Buffer.concat(sent.map(encodeFrame));
+        const decoder = new FrameDecoder();
+        const kept: [number, Message][] = [];
+        let count = 0;
+        for (let at = 0; at < bytes.length; at += piece) {
+          const chunk = Uint8Array.from(bytes.subarray(at, at + piece));
+          for (const found of decoder.push(chunk, volatile)) {
+            const index = count++;
+            expect(contents(found)).toEqual(contents(sent[index]!));
+            if (frames[index]?.released === true) found.release?.();
+            else kept.push([index, found]);
+          }
+          if (volatile) chunk.fill(0xee);
+        }
+        expect(count).toBe(sent.length);
+        for (const [index, found] of kept) expect(contents(found)).toEqual(contents(sent[index]!));
+      }),
+      100,
     );
   });
 

@@ -1,8 +1,10 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { Subject, firstValueFrom, forkJoin, lastValueFrom, take, toArray } from 'rxjs';
+import { Subject, firstValueFrom, forkJoin, lastValueFrom, take, tap, toArray } from 'rxjs';
 import { CommandError, Secret, UsageError } from 'tendril';
 import type { CommandResult } from 'tendril';
 import * as tasks from './fixtures/remote-tasks.ts';
@@ -90,6 +92,33 @@ describe('exec()', () => {
         for (let step = await bytes.next(); step.done !== true; step = await bytes.next()) read += step.value.length;
         expect(read).toBe(400 * 65_536);
         expect(await first(command.exit)).toEqual({ code: 0, signal: null });
+      });
+    },
+  );
+
+  it(
+    'gives much output byte for byte, in large and small pieces, to readers that are fast or slow',
+    async () => {
+      await withTree({}, async ({ master }) => {
+        const near = master.local();
+        const far = master.local({ via: near });
+        // What comes in one piece is sent as it was read, and the memory used again; what comes in dribs is copied.
+        for (const script of ['seq 1 1200000', 'for i in $(seq 1 300); do echo $i; done; seq 1 300000; printf end']) {
+          const expected = createHash('sha256').update(execFileSync('sh', ['-c', script], { maxBuffer: 2 ** 25 })).digest('hex');
+          for (const kid of [near, far]) {
+            const fast = createHash('sha256');
+            const slow = createHash('sha256');
+            const [quick, lazy] = [kid.exec('sh', ['-c', script]), kid.exec('sh', ['-c', script])];
+            const reading = (async () => {
+              for await (const piece of lazy.stdout.windowed({ bytes: 128 * 1024 })) {
+                await new Promise((resolve) => setImmediate(resolve));
+                slow.update(piece);
+              }
+            })();
+            await Promise.all([lastValueFrom(quick.stdout.pipe(tap((piece) => fast.update(piece)))), reading]);
+            expect([fast.digest('hex'), slow.digest('hex')]).toEqual([expected, expected]);
+          }
+        }
       });
     },
   );

@@ -64,6 +64,24 @@ describe('a file', () => {
   );
 
   it(
+    'arrives whole beside others, to several contexts at once, near and far',
+    async () => {
+      await withTree({}, async ({ master }) => {
+        const near = master.local();
+        const contexts = [near, master.local(), master.local({ via: near })];
+        const content = bytes(6_000_001);
+        write('local', content);
+        await Promise.all(contexts.map((kid, index) => last(kid.push(at('local'), at(`there${String(index)}`)))));
+        await Promise.all([
+          ...contexts.map((kid, index) => last(kid.pull(at(`there${String(index)}`), at(`back${String(index)}`)))),
+          ...contexts.map((kid, index) => last(kid.push(at('local'), at(`again${String(index)}`)))),
+        ]);
+        for (const name of ['there', 'back', 'again']) for (const index of contexts.keys()) expect(readFileSync(at(`${name}${String(index)}`)).equals(content)).toBe(true);
+      });
+    },
+  );
+
+  it(
     'keeps its permission bits, and owner and times when asked',
     withChild(async (kid) => {
       write('local', 'x', 0o751);

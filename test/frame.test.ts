@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { FrameTooLargeError } from '../src/core/errors.ts';
-import { CONTINUES, DEFAULT_MAX_MESSAGE_SIZE, FrameDecoder, HEADER_LENGTH, IS_DEAD, MORE, OWN_BUFFER_THRESHOLD, encodeFrame } from '../src/core/wire/frame.ts';
+import { CONTINUES, DEFAULT_MAX_MESSAGE_SIZE, FrameDecoder, HEADER_LENGTH, IS_DEAD, MAX_PAYLOAD, MORE, OWN_BUFFER_THRESHOLD, encodeFrame } from '../src/core/wire/frame.ts';
 import type { Message } from '../src/core/wire/frame.ts';
 
 const hello: Message = { dstId: 0x0102, srcId: 0x0304, handle: 0x05060708, replyTo: 0x090a0b0c, data: Buffer.from('hello') };
@@ -91,6 +91,17 @@ describe('FrameDecoder', () => {
     const chunk = Buffer.concat([encodeFrame(hello), encodeFrame({ ...hello, data: Buffer.alloc(length, 7) }), encodeFrame(hello)]);
     const [, large] = new FrameDecoder().push(chunk, true);
     expect(large?.data.length).toBe(length);
-    expect(large?.data.buffer.byteLength).toBe(HEADER_LENGTH + length);
+    const memory = Buffer.from(large?.data.buffer ?? new ArrayBuffer(0));
+    expect(memory.subarray(HEADER_LENGTH, HEADER_LENGTH + length).every((byte) => byte === 7)).toBe(true);
+    expect(memory.subarray(HEADER_LENGTH + length).every((byte) => byte === 0)).toBe(true);
+  });
+
+  it('shows nothing of a released frame to who gets its memory next', () => {
+    const decoder = new FrameDecoder();
+    const [secret] = decoder.push(encodeFrame({ ...hello, data: Buffer.alloc(MAX_PAYLOAD, 9) }), true);
+    secret?.release?.();
+    const [next] = decoder.push(encodeFrame({ ...hello, data: Buffer.alloc(50_000, 7) }), true);
+    expect(next?.buffer).toBe(secret?.buffer);
+    expect(Buffer.from(next?.data.buffer ?? new ArrayBuffer(0)).includes(9, HEADER_LENGTH)).toBe(false);
   });
 });

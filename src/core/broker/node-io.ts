@@ -171,6 +171,11 @@ export class SocketReader {
     });
   }
 
+  /** Whether somebody takes what arrives. */
+  get taken(): boolean {
+    return this.#deliver !== ignore;
+  }
+
   /** Nothing is read any more until {@link SocketReader.resume}; not even what is on the way. */
   stop(): void {
     this.#stopped = true;
@@ -180,7 +185,7 @@ export class SocketReader {
   resume(): void {
     if (!this.#stopped) return;
     this.#stopped = false;
-    if (this.#deliver !== ignore) this.socket.resume();
+    if (this.taken) this.socket.resume();
   }
 }
 

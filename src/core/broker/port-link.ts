@@ -89,10 +89,11 @@ export class PortLink implements Link {
     });
   }
 
-  write(parts: readonly Uint8Array[]): void {
+  write(parts: readonly Uint8Array[], written?: () => void): void {
     const buffers = transferable(parts, this.#own);
     this.#port.postMessage(buffers, buffers);
     this.#posted();
+    written?.();
   }
 
   #deliverPart(): boolean {

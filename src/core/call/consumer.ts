@@ -77,11 +77,11 @@ export class Consumer implements Handler, Unsubscribable {
     switch (kind) {
       case REPLY_RESULT:
         this.settled = true;
-        this.#give(value, 0);
+        this.#give(value, 0, message);
         this.subscriber.complete();
         return;
       case REPLY_NEXT:
-        this.#take(value, payloadLength(message));
+        this.#take(value, payloadLength(message), message);
         return;
       case REPLY_COMPLETE:
         this.settled = true;
@@ -102,7 +102,7 @@ export class Consumer implements Handler, Unsubscribable {
     this.settle(error);
   }
 
-  #take(value: unknown, bytes: number): void {
+  #take(value: unknown, bytes: number, message: Message): void {
     const [values, most] = this.window;
     // One value may always be under way.
     if (this.#values > 0 && (this.#values >= values || this.#bytes >= most)) {
@@ -111,10 +111,10 @@ export class Consumer implements Handler, Unsubscribable {
     }
     this.#values++;
     this.#bytes += bytes;
-    this.#give(value, bytes);
+    this.#give(value, bytes, message);
   }
 
-  #give(value: unknown, bytes: number): void {
+  #give(value: unknown, bytes: number, message: Message): void {
     if (!this.#manual) {
       this.subscriber.next(value);
       this.#done(bytes);
@@ -127,6 +127,7 @@ export class Consumer implements Handler, Unsubscribable {
         if (!done) this.#done(bytes);
         done = true;
       },
+      release: () => message.release?.(),
     } satisfies Delivery<unknown>);
   }
 

@@ -19,6 +19,8 @@ export interface Delivery<T> {
   readonly value: T;
   /** The value is dealt with: another may come in its place. Again is nothing. */
   done(): void;
+  /** @internal Nobody looks at bytes of the value any more: the memory in which they came may be used again. */
+  release?(): void;
 }
 
 /** The kind of a stream, whichever copy of this library it is of. */

@@ -114,7 +114,13 @@ export class MainLink implements Link {
     if (!this.#upwards.has(message.dstId)) this.#sideways = true;
   }
 
-  write(parts: readonly Uint8Array[]): void {
+  write(parts: readonly Uint8Array[], written?: () => void): void {
+    this.#write(parts);
+    // They are in the descriptor, or were copied.
+    written?.();
+  }
+
+  #write(parts: readonly Uint8Array[]): void {
     const sideways = this.#sideways;
     this.#sideways = false;
     if (this.#broken) return;

@@ -6,6 +6,8 @@ import { ChannelError } from '../errors.ts';
 import { FrameDecoder, HEADER_LENGTH, MAX_PAYLOAD, payloadLength } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 import { DEL_ROUTE, DETACHING } from '../wire/handles.ts';
+import { LENT } from '../wire/lent.ts';
+import type { Lent } from '../wire/lent.ts';
 import { BulkQueue, SMALL } from './bulk-queue.ts';
 
 /** Bytes of a set of context IDs, a bit for each: as large whatever a hostile peer sends. */
@@ -191,7 +193,10 @@ export class Stream {
       this.#given += given;
       link.write(parts, () => {
         this.#given -= given;
-        for (const piece of pieces) piece.release?.();
+        for (const piece of pieces) {
+          piece.release?.();
+          for (const part of (piece.tail ?? []) as readonly Lent[]) part[LENT]?.();
+        }
         this.#pump();
       });
     } else link.write(parts);

@@ -117,8 +117,10 @@ class ReceivedMessage implements Message {
   }
 }
 
-/** Frames of the largest size whose memory waits to be used again: as many as may be under way on two links. */
+/** Frames whose memory waits to be used again: as many as may be under way on two links. */
 const MAX_SPARE = 8;
+/** Bytes from which a frame gets memory for the largest size, which can be used again. */
+const POOLED: number = 48 * 1024;
 
 /** Payload length of the frame whose header is at `start`. */
 function lengthAt(buffer: Buffer, start: number): number {
@@ -133,6 +135,8 @@ export class FrameDecoder {
   /** The frame under way: its bytes so far, header included. */
   #partial: Buffer = NOTHING;
   #have = 0;
+  /** How many it will have, or those of its header. */
+  #need = 0;
   #failure: FrameTooLargeError | undefined;
   /** Memory of full frames that was given back: V8 lets tens of MiB of such garbage pile up before it looks. */
   readonly #spare: Buffer[] = [];
@@ -174,7 +178,7 @@ export class FrameDecoder {
         this.#run(source, runStart, offset, volatile, messages);
         const own = this.#memory(end - offset);
         source.copy(own, 0, offset, end);
-        messages.push(new ReceivedMessage(own, 0, own.length, this.#spare));
+        messages.push(new ReceivedMessage(own, 0, end - offset, this.#spare));
         runStart = end;
       }
       offset = end;
@@ -223,7 +227,7 @@ export class FrameDecoder {
 
   #begin(source: Buffer, offset: number): void {
     const rest = source.length - offset;
-    this.#partial = this.#memory(rest < HEADER_LENGTH ? HEADER_LENGTH : HEADER_LENGTH + lengthAt(source, offset));
+    this.#partial = this.#memory((this.#need = rest < HEADER_LENGTH ? HEADER_LENGTH : HEADER_LENGTH + lengthAt(source, offset)));
     source.copy(this.#partial, 0, offset);
     this.#have = rest;
   }
@@ -238,19 +242,21 @@ export class FrameDecoder {
       const length = lengthAt(this.#partial, 0);
       this.#check(length);
       const header = this.#partial;
-      this.#partial = this.#memory(HEADER_LENGTH + length);
-      header.copy(this.#partial);
+      this.#partial = this.#memory((this.#need = HEADER_LENGTH + length));
+      header.copy(this.#partial, 0, 0, HEADER_LENGTH);
     }
-    const copied = source.copy(this.#partial, this.#have, offset);
+    const copied = source.copy(this.#partial, this.#have, offset, offset + this.#need - this.#have);
     this.#have += copied;
-    if (this.#have < this.#partial.length) return -1;
+    if (this.#have < this.#need) return -1;
     messages.push(new ReceivedMessage(this.#partial, 0, this.#have, this.#spare));
     this.#reset();
     return offset + copied;
   }
 
   #memory(bytes: number): Buffer {
-    return (bytes === MAX_FRAME ? this.#spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes);
+    if (bytes < POOLED || bytes > MAX_FRAME) return Buffer.allocUnsafeSlow(bytes);
+    // Whoever gets a view of the frame gets at all of its memory.
+    return (this.#spare.pop() ?? Buffer.allocUnsafeSlow(MAX_FRAME)).fill(0, bytes);
   }
 
   /** The memory of a frame may be given to another thread. */

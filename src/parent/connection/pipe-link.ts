@@ -1,24 +1,12 @@
-import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { Observable } from 'rxjs';
 import { DEFAULT_READ_BUFFER_SIZE } from '../../core/broker/broker.ts';
 import type { Link } from '../../core/broker/broker.ts';
 import { SocketReader, StreamLink, drained, writeParts } from '../../core/broker/node-io.ts';
+import { takeHandle } from '../../remote/pipe-handle.ts';
 
 /** One for all links of this thread: what is read is dealt with before anything else is read. */
 let readBuffer: Buffer | undefined;
-
-/** The handle of a pipe of a process that we spawned, which can read into our memory. Nothing that Node documents. */
-interface PipeHandle {
-  useUserBuffer(buffer: Uint8Array): void;
-}
-
-function handleOf(readable: Readable): PipeHandle | undefined {
-  // What was read already is in the stream.
-  if (!(readable instanceof Socket) || readable.readableLength > 0 || readable.destroyed) return undefined;
-  const { _handle: handle } = readable as unknown as { readonly _handle?: Partial<PipeHandle> };
-  return typeof handle?.useUserBuffer === 'function' ? (handle as PipeHandle) : undefined;
-}
 
 /**
  * The link over the pipes of a process that has just been spawned. Takes the handle of `readable` away from it: Node's own
@@ -26,11 +14,8 @@ function handleOf(readable: Readable): PipeHandle | undefined {
  * D-104). Where there is no such handle, the streams are used as they are.
  */
 export function pipeLink(readable: Readable, writable: Writable): Link {
-  const handle = handleOf(readable);
-  if (handle === undefined) return new StreamLink(readable, writable);
-  (readable as unknown as { _handle: unknown })._handle = null;
-  readable.destroy();
-  return new PipeLink(handle, writable);
+  const handle = readable.readableLength === 0 ? takeHandle(readable) : undefined;
+  return handle === undefined ? new StreamLink(readable, writable) : new PipeLink(handle, writable);
 }
 
 class PipeLink implements Link {
@@ -41,13 +26,17 @@ class PipeLink implements Link {
   readonly #reader: SocketReader;
   readonly #writable: Writable;
 
-  constructor(handle: PipeHandle, writable: Writable) {
+  constructor(handle: object, writable: Writable) {
     readBuffer ??= Buffer.allocUnsafeSlow(DEFAULT_READ_BUFFER_SIZE);
     const reader = (this.#reader = new SocketReader({ handle }, readBuffer));
     this.#writable = writable;
     this.drained = drained(writable);
     // A broken write shows at the reading side too; here it only must not be an uncaught 'error' event.
     writable.on('error', () => undefined);
+    // Where nobody reads, nobody sees that the process has ended; Node closes its own streams then.
+    writable.on('close', () => {
+      if (!reader.taken) reader.socket.destroy();
+    });
     this.chunks = new Observable((subscriber) => {
       const onEnd = (): void => {
         subscriber.complete();

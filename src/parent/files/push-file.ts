@@ -81,7 +81,7 @@ function pushItems({ name, remote }: Peer, source: FileSource, spec: WriteSpec, 
     let ours: unknown;
     async function* items(): AsyncGenerator<FileItem, undefined> {
       try {
-        yield* source.items(spec.checksum, await part);
+        yield* source.items(spec.checksum, await part, true);
       } catch (error) {
         ours = fileError(error, 'here');
         throw error;

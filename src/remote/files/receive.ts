@@ -115,6 +115,7 @@ export class Reception {
       this.#reported = sink.bytes;
       this.#report(sink.bytes);
     });
+    delivery.release?.();
   }
 
   async #complete(sink: FileSink): Promise<void> {

@@ -5,5 +5,5 @@ import { FileSource } from './source.ts';
 /** A file as it is sent. */
 export async function* sendFile(path: string, follow: boolean, kind: ChecksumKind, part: FilePart | null): AsyncGenerator<FileItem, undefined> {
   const source = await FileSource.open(path, follow);
-  yield* source.items(kind, part ?? undefined);
+  yield* source.items(kind, part ?? undefined, true);
 }

@@ -8,14 +8,19 @@ import { fileFault } from './file-fault.ts';
 import type { FileAttributes, FilePart, WriteSpec } from './protocol.ts';
 import { keep, removeAtExit, temporaryName } from './temporary.ts';
 
-/** Pieces of one write. */
-const MAX_PIECES = 64;
+/** Bytes of a write. */
+const WRITE_BYTES: number = 1024 * 1024;
+/** Memory of writes that is kept: what waits on a disk that is slower than its source comes and goes. */
+const MAX_SPARE = 9;
 /** Bytes that are read at a time of what an interrupted transfer has left. */
 const READ_BYTES: number = 512 * 1024;
 
-interface Piece {
-  readonly bytes: Uint8Array;
-  readonly done: (() => void) | undefined;
+/** What one write takes. */
+interface Block {
+  readonly memory: Buffer;
+  length: number;
+  /** Told when it is written. */
+  readonly done: (() => void)[];
 }
 
 /** A file that is being written, under a temporary name in the directory where it is to be. */
@@ -26,7 +31,9 @@ export class FileSink {
   readonly #onFault: (error: Error) => void;
   #checksum: Checksum;
   #at = 0;
-  #pieces: Piece[] = [];
+  /** What waits; the last one is not full, or nothing. */
+  #blocks: Block[] = [];
+  readonly #spare: Buffer[] = [];
   #writing: Promise<void> | undefined;
   #error: Error | undefined;
   #closed = false;
@@ -87,11 +94,24 @@ export class FileSink {
     this.#checksum = new Checksum(this.#spec.checksum);
   }
 
-  /** Takes the next bytes; `done` when they are written. */
+  /**
+   * Takes the next bytes; `done` when they are written. They are copied: what waits for a disk outlives collections of V8's
+   * young generation, and memory that is used again costs less than such garbage (docs/decisions.md, D-104).
+   */
   take(bytes: Uint8Array, done?: () => void): void {
     if (this.#error) return;
     this.#checksum.update(bytes);
-    this.#pieces.push({ bytes, done });
+    for (let at = 0; at < bytes.length; ) {
+      let block = this.#blocks.at(-1);
+      if (block === undefined || block.length === WRITE_BYTES) this.#blocks.push((block = { memory: this.#spare.pop() ?? Buffer.allocUnsafeSlow(WRITE_BYTES), length: 0, done: [] }));
+      const count = Math.min(bytes.length - at, WRITE_BYTES - block.length);
+      block.memory.set(bytes.subarray(at, at + count), block.length);
+      block.length += count;
+      at += count;
+    }
+    const last = this.#blocks.at(-1);
+    if (done && last) last.done.push(done);
+    else done?.();
     this.#writing ??= this.#write();
   }
 
@@ -127,7 +147,7 @@ export class FileSink {
 
   /** Nothing more comes, and nothing is to be left; unless it is to be gone on with. */
   async abandon(resumable = false): Promise<void> {
-    this.#pieces = [];
+    this.#blocks = [];
     this.#error ??= fault('ERR_TENDRIL_FILE_IO', `${this.#spec.path}: it was given up`);
     while (this.#writing) await this.#writing;
     await this.#close();
@@ -137,20 +157,18 @@ export class FileSink {
 
   async #write(): Promise<void> {
     try {
-      while (this.#pieces.length > 0) {
-        const pieces = this.#pieces.splice(0, MAX_PIECES);
-        const length = pieces.reduce((sum, { bytes }) => sum + bytes.length, 0);
-        let { bytesWritten } = await this.#handle.writev(pieces.map(({ bytes }) => bytes), this.#at);
-        if (bytesWritten < length) {
-          // A short write says that there is no more room; the next one says why.
-          const all = Buffer.concat(pieces.map(({ bytes }) => bytes));
-          while (bytesWritten < length) bytesWritten += (await this.#handle.write(all, bytesWritten, length - bytesWritten, this.#at + bytesWritten)).bytesWritten;
-        }
+      // Not before the turn is over: what comes with it is written with it.
+      await Promise.resolve();
+      for (let block = this.#blocks.shift(); block !== undefined; block = this.#blocks.shift()) {
+        const { memory, length, done } = block;
+        // A short write says that there is no more room; the next one says why.
+        for (let at = 0; at < length; ) at += (await this.#handle.write(memory, at, length - at, this.#at + at)).bytesWritten;
         this.#at += length;
-        for (const { done } of pieces) done?.();
+        if (this.#spare.length < MAX_SPARE) this.#spare.push(memory);
+        for (const each of done) each();
       }
     } catch (error) {
-      this.#pieces = [];
+      this.#blocks = [];
       if (this.#error === undefined) this.#onFault((this.#error = fileFault(error, this.#spec.path)));
     } finally {
       this.#writing = undefined;

@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import type { BigIntStats } from 'node:fs';
 import { CHUNK_BYTES } from '../chunks.ts';
 import { fault } from '../fault.ts';
+import { LentMemory } from '../lent.ts';
 import { Checksum } from './checksum.ts';
 import type { ChecksumKind } from './checksum.ts';
 import { fileFault } from './file-fault.ts';
@@ -23,6 +24,7 @@ export class FileSource {
   readonly info: FileInfo;
   readonly #handle: FileHandle;
   readonly #stats: BigIntStats;
+  readonly #lent = new LentMemory(CHUNK_BYTES);
   /** What is read ahead. */
   #reading: Promise<unknown> = Promise.resolve();
 
@@ -61,15 +63,16 @@ export class FileSource {
    * What it is, its bytes, and its end. Closes it. Throws ERR_TENDRIL_FILE_CHANGED when it was changed meanwhile.
    *
    * @param part - what the reader has: the bytes behind it come if it is what the file begins with, else all
+   * @param lend - its bytes are sent to one context and looked at by nobody else: their memory is used again
    */
-  async *items(kind: ChecksumKind, part?: FilePart): AsyncGenerator<FileItem, undefined> {
+  async *items(kind: ChecksumKind, part?: FilePart, lend = false): AsyncGenerator<FileItem, undefined> {
     const { size } = this.info;
     const checksum = new Checksum(kind);
     try {
       let at = part !== undefined && part.bytes <= size && (await this.#begin(kind, part.bytes)) === part.checksum ? part.bytes : 0;
       yield { ...this.info, offset: at } satisfies FileHead;
       if (at > 0) for await (const chunk of this.#chunks(0, at)) checksum.update(chunk);
-      for await (const chunk of this.#chunks(at, size)) {
+      for await (const chunk of this.#chunks(at, size, lend)) {
         checksum.update(chunk);
         at += chunk.length;
         yield chunk;
@@ -105,13 +108,14 @@ export class FileSource {
   }
 
   /** Its bytes from `at` to `end`, or to where it ends now. */
-  async *#chunks(at: number, end: number): AsyncGenerator<Uint8Array, undefined> {
-    let next = this.#ahead(at, end);
+  async *#chunks(at: number, end: number, lend = false): AsyncGenerator<Uint8Array, undefined> {
+    const memory = (length: number): Buffer => (lend && length === CHUNK_BYTES ? this.#lent.take() : Buffer.allocUnsafeSlow(length));
+    let next = this.#ahead(at, end, memory);
     while (at < end) {
       const { buffers, bytesRead } = await next;
       at += bytesRead;
       if (bytesRead === 0) return;
-      next = this.#ahead(at, end);
+      next = this.#ahead(at, end, memory);
       let left = bytesRead;
       for (const buffer of buffers) {
         if (left <= 0) break;
@@ -121,8 +125,8 @@ export class FileSource {
     }
   }
 
-  #ahead(at: number, end: number): Promise<Batch> {
-    const reading = this.#batch(at, end);
+  #ahead(at: number, end: number, memory: (length: number) => Buffer): Promise<Batch> {
+    const reading = this.#batch(at, end, memory);
     // It may be given up without being awaited.
     reading.catch(() => undefined);
     this.#reading = reading;
@@ -130,9 +134,9 @@ export class FileSource {
   }
 
   /** Memory of its own for each chunk: it is sent as it is. */
-  async #batch(at: number, end: number): Promise<Batch> {
+  async #batch(at: number, end: number, memory: (length: number) => Buffer): Promise<Batch> {
     const buffers: Buffer[] = [];
-    for (let from = at; from < end && buffers.length < BATCH; from += CHUNK_BYTES) buffers.push(Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, end - from)));
+    for (let from = at; from < end && buffers.length < BATCH; from += CHUNK_BYTES) buffers.push(memory(Math.min(CHUNK_BYTES, end - from)));
     if (buffers.length === 0) return { buffers, bytesRead: 0 };
     const { bytesRead } = await this.#handle.readv(buffers, at);
     return { buffers, bytesRead };
