@@ -1,12 +1,19 @@
+import { execFileSync } from 'node:child_process';
 import { PerformanceObserver, constants } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
-import { noteGarbage } from '../src/core/broker/garbage.ts';
+import { Master, UsageError } from 'tendril';
+import { collectGarbage, noteGarbage } from '../src/core/broker/garbage.ts';
+import { VirtualBroker } from '../src/core/broker/virtual-broker.ts';
 
 const MIB = 1024 * 1024;
+const broker = new VirtualBroker();
 
-/** Garbage that nobody but V8 knows of. */
-function litter(): void {
-  for (let each = 0; each < 12; each++) Buffer.allocUnsafeSlow(MIB).fill(each);
+/** Notes so much garbage after so many milliseconds. */
+function garbage(bytes: number, afterMs: number): void {
+  broker.advance(afterMs);
+  noteGarbage(bytes);
+  collectGarbage(broker);
 }
 
 /** How many collections of the young generation somebody asked for during `work`. */
@@ -29,26 +36,43 @@ async function asked(work: () => void): Promise<number> {
   return count;
 }
 
+/** V8's flags that a master sets in its process while 64 MiB come. */
+function flagsOf(options: object, ...argv: string[]): string[] {
+  const script = fileURLToPath(new URL('fixtures/growth.mjs', import.meta.url));
+  return JSON.parse(execFileSync(process.execPath, [...argv, script, JSON.stringify(options)], { encoding: 'utf8' })) as string[];
+}
+
 describe('garbage of large messages', () => {
   it('is collected when there is much of it, and not more often than four times a second', async () => {
-    expect(await asked(() => { noteGarbage(7 * MIB, 1000); })).toBe(0);
-    expect(await asked(() => { noteGarbage(MIB, 1000); })).toBe(1);
-    expect(await asked(() => { noteGarbage(100 * MIB, 1200); })).toBe(0);
-    expect(await asked(() => { noteGarbage(0, 1260); })).toBe(1);
-    expect(await asked(() => { noteGarbage(7 * MIB, 9000); })).toBe(0);
+    expect(await asked(() => { garbage(7 * MIB, 1000); })).toBe(0);
+    expect(await asked(() => { garbage(MIB, 0); })).toBe(1);
+    expect(await asked(() => { garbage(100 * MIB, 200); })).toBe(0);
+    expect(await asked(() => { garbage(0, 60); })).toBe(1);
+    expect(await asked(() => { garbage(7 * MIB, 9000); })).toBe(0);
   });
 
   it('is given back', () => {
     const before = process.memoryUsage().arrayBuffers;
-    litter();
-    noteGarbage(8 * MIB, 20_000);
+    for (let each = 0; each < 12; each++) Buffer.allocUnsafeSlow(MIB).fill(each);
+    garbage(8 * MIB, 1000);
     // V8 frees the memory beside us; the next collection waits for that.
-    noteGarbage(8 * MIB, 30_000);
+    garbage(8 * MIB, 1000);
     expect(process.memoryUsage().arrayBuffers).toBeLessThan(before + 4 * MIB);
   });
 
   it('leaves the process without a collector of its own', () => {
-    noteGarbage(8 * MIB, 40_000);
+    garbage(8 * MIB, 1000);
     expect((globalThis as { gc?: unknown }).gc).toBeUndefined();
+  });
+
+  it('lets a small heap grow, but not where V8 is to be left alone', () => {
+    const growth = expect.stringMatching(/^--heap-growing-percent=([5-9]\d|[12]\d\d|300)$/) as unknown;
+    const gc = ['--expose-gc', '--no-expose-gc'];
+    const flags = flagsOf({});
+    expect(flags).toContainEqual(growth);
+    expect(flags).toEqual(expect.arrayContaining(gc));
+    expect(flagsOf({ tuneGc: false })).toEqual(gc);
+    expect(flagsOf({}, '--heap-growing-percent=80')).toEqual(gc);
+    expect(() => new Master({ tuneGc: 'no' as unknown as boolean })).toThrow(UsageError);
   });
 });

@@ -2,6 +2,7 @@ import type { Observable } from 'rxjs';
 import { NodeBroker } from '../core/broker/node-broker.ts';
 import type { Broker } from '../core/broker/broker.ts';
 import { DEFAULT_READ_BUFFER_SIZE } from '../core/broker/broker.ts';
+import { leaveGrowth } from '../core/broker/garbage.ts';
 import { receiveStreams } from '../core/call/consumer.ts';
 import { invoke } from '../core/call/invoke.ts';
 import { LOG_LEVELS } from '../core/config.ts';
@@ -100,11 +101,18 @@ export interface MasterOptions {
   readonly keepalive?: Keepalive | false;
   /** How many children a context boots at a time, here and in all children; the others wait in their order. Default 10. */
   readonly maxHandshakes?: number;
+  /**
+   * Whether V8 may be told, while large messages or much of ssh come in, to let a small heap of this process grow by 64 MiB
+   * before it marks it (`--heap-growing-percent`, at most 300, its own bound): otherwise memory outside of the heap makes it
+   * mark all the time, which halves what a link moves. The flag is one of the process. False leaves V8 alone, and so does a
+   * process that was started with that flag. Default true.
+   */
+  readonly tuneGc?: boolean;
   /** Time and IO. Default: the real ones. */
   readonly broker?: Broker;
 }
 
-const OPTIONS: Readonly<Record<keyof MasterOptions, 0>> = { logger: 0, logLevel: 0, maxMessageSize: 0, graceMs: 0, readBufferSize: 0, trace: 0, modules: 0, unidirectional: 0, edgePolicy: 0, quotas: 0, keepalive: 0, maxHandshakes: 0, broker: 0 };
+const OPTIONS: Readonly<Record<keyof MasterOptions, 0>> = { logger: 0, logLevel: 0, maxMessageSize: 0, graceMs: 0, readBufferSize: 0, trace: 0, modules: 0, unidirectional: 0, edgePolicy: 0, quotas: 0, keepalive: 0, maxHandshakes: 0, tuneGc: 0, broker: 0 };
 const MAX_LOG_TEXT = 128 * 1024;
 const NO_CACHE = new Uint8Array(0);
 /** Here ssh2 is the package that the user has installed. */
@@ -142,6 +150,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
     super();
     checkNames('Master', options, Object.keys(OPTIONS));
     checkOptions(options);
+    if (options.tuneGc === false) leaveGrowth();
     this.#options = options;
     this.#keepalive = options.keepalive ?? DEFAULT_KEEPALIVE;
     this.#maxHandshakes = options.maxHandshakes ?? DEFAULT_MAX_HANDSHAKES;
@@ -375,7 +384,7 @@ function checkLog(content: unknown): void {
   if (typeof logger !== 'string' || logger.length > 256 || typeof level !== 'string' || !Object.hasOwn(LOG_LEVELS, level) || typeof text !== 'string') throw new DecodeError('a log record has a field of the wrong type');
 }
 
-function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgePolicy, keepalive, maxHandshakes, quotas = {} }: MasterOptions): void {
+function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgePolicy, keepalive, maxHandshakes, tuneGc, quotas = {} }: MasterOptions): void {
   const bad = (name: string, rule: string, value: unknown): never => {
     throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option ${name} must be ${rule}, got ${String(value)}`);
   };
@@ -383,6 +392,7 @@ function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgeP
   if (maxMessageSize !== undefined && !(Number.isInteger(maxMessageSize) && maxMessageSize >= 64 * 1024 && maxMessageSize <= 0xffffffff)) bad('maxMessageSize', 'bytes from 65536 to 4294967295', maxMessageSize);
   if (graceMs !== undefined && !(graceMs >= 0 && graceMs <= 3_600_000)) bad('graceMs', 'milliseconds from 0 to 3600000', graceMs);
   if (readBufferSize !== undefined && !(Number.isInteger(readBufferSize) && readBufferSize >= 1024 && readBufferSize <= 16 * 1024 * 1024)) bad('readBufferSize', 'bytes from 1024 to 16777216', readBufferSize);
+  if (tuneGc !== undefined && typeof tuneGc !== 'boolean') bad('tuneGc', 'true or false', tuneGc);
   if (edgePolicy !== undefined && typeof edgePolicy !== 'function') bad('edgePolicy', 'a function', edgePolicy);
   checkKeepalive(keepalive);
   checkNames('quotas', quotas, ['ids', 'idRequests', 'logs'] satisfies (keyof Quotas)[]);

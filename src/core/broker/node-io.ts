@@ -3,6 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import { Observable } from 'rxjs';
 import { DEFAULT_READ_BUFFER_SIZE } from './broker.ts';
 import type { Link } from './broker.ts';
+import { noteGarbage } from './garbage.ts';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -54,6 +55,7 @@ export class StreamLink implements Link {
     readable.on('error', ignore);
     this.chunks = new Observable((subscriber) => {
       const onData = (chunk: Uint8Array): void => {
+        noteGarbage(chunk.length);
         subscriber.next(chunk);
       };
       const onEnd = (): void => {

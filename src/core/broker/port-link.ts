@@ -2,6 +2,7 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { Observable } from 'rxjs';
 import type { Link } from './broker.ts';
+import { noteGarbage } from './garbage.ts';
 
 /** Whether a part is all of its memory, so that the memory itself can go to the other thread. */
 function isWhole(part: Uint8Array): boolean {
@@ -74,6 +75,7 @@ export class PortLink implements Link {
           return;
         }
         this.#parts.push(...(message as ArrayBuffer[]));
+        for (const { byteLength } of message as ArrayBuffer[]) noteGarbage(byteLength);
         while (this.#deliverPart());
       });
       this.#deliver = (part) => {

@@ -1,3 +1,4 @@
+import { noteGarbage } from '../broker/garbage.ts';
 import { CONTINUES, MORE, TOTAL_LENGTH } from '../wire/frame.ts';
 import type { Message } from '../wire/frame.ts';
 
@@ -74,6 +75,7 @@ export class Joiner {
     unfinished.have = end;
     if (!ends) return undefined;
     drop(unfinished);
+    noteGarbage(whole.length);
     return { srcId, dstId, handle, replyTo, data: whole };
   }
 

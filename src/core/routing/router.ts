@@ -2,7 +2,7 @@ import { channel } from 'node:diagnostics_channel';
 import { Subject } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { Broker, Link } from '../broker/broker.ts';
-import { noteGarbage } from '../broker/garbage.ts';
+import { collectGarbage } from '../broker/garbage.ts';
 import { ShutdownError, UsageError } from '../errors.ts';
 import type { DeadReason } from '../errors.ts';
 import { GuardedObservable } from '../mailbox/guarded-observable.ts';
@@ -195,6 +195,7 @@ export class Router {
 
   /** Routes what came in on a stream. */
   receive(batch: readonly Message[], from: Stream): void {
+    collectGarbage(this.broker);
     this.gate?.received(batch, from);
     for (const message of batch) this.#route(message, from);
   }
@@ -292,7 +293,6 @@ export class Router {
       const whole = message.part && !handler.fragments ? this.#joiner.join(message, from) : message;
       // What it had was copied.
       if (whole !== message && whole !== null) message.release?.();
-      if (whole && whole !== message) noteGarbage(payloadLength(whole), this.broker.now());
       if (whole) handler.deliver(whole);
       else if (whole === null) this.#overLimit(handler, message, from);
     } catch (error) {
