@@ -20,7 +20,7 @@ const ID_SET_BYTES: number = 2 ** 16 / 8;
 const FLUSH_BYTES: number = 8 * 1024;
 
 /** Bytes of bulk that are given to a link before it has written them: everything else waits behind no more of it. */
-export const GIVEN_BYTES: number = 64 * 1024;
+export const GIVEN_BYTES: number = 128 * 1024;
 
 /** Bytes that a peer may leave unread before nothing more is read from it. */
 const MAX_UNREAD_BYTES: number = 8 * 1024 * 1024;
