@@ -10,6 +10,8 @@ import { keep, removeAtExit, temporaryName } from './temporary.ts';
 
 /** Bytes of a write. */
 const WRITE_BYTES: number = 1024 * 1024;
+/** Bytes of the first: a tree has many files that are no larger. */
+const FIRST_BYTES: number = 64 * 1024;
 /** Memory of writes that is kept: what waits on a disk that is slower than its source comes and goes. */
 const MAX_SPARE = 9;
 /** Bytes that are read at a time of what an interrupted transfer has left. */
@@ -34,6 +36,7 @@ export class FileSink {
   /** What waits; the last one is not full, or nothing. */
   #blocks: Block[] = [];
   readonly #spare: Buffer[] = [];
+  #begun = false;
   #writing: Promise<void> | undefined;
   #error: Error | undefined;
   #closed = false;
@@ -103,8 +106,8 @@ export class FileSink {
     this.#checksum.update(bytes);
     for (let at = 0; at < bytes.length; ) {
       let block = this.#blocks.at(-1);
-      if (block === undefined || block.length === WRITE_BYTES) this.#blocks.push((block = { memory: this.#spare.pop() ?? Buffer.allocUnsafeSlow(WRITE_BYTES), length: 0, done: [] }));
-      const count = Math.min(bytes.length - at, WRITE_BYTES - block.length);
+      if (block === undefined || block.length === block.memory.length) this.#blocks.push((block = { memory: this.#memory(), length: 0, done: [] }));
+      const count = Math.min(bytes.length - at, block.memory.length - block.length);
       block.memory.set(bytes.subarray(at, at + count), block.length);
       block.length += count;
       at += count;
@@ -155,6 +158,12 @@ export class FileSink {
     keep(this.#temporary);
   }
 
+  #memory(): Buffer {
+    const bytes = this.#begun ? WRITE_BYTES : FIRST_BYTES;
+    this.#begun = true;
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(bytes);
+  }
+
   async #write(): Promise<void> {
     try {
       // Not before the turn is over: what comes with it is written with it.
@@ -164,7 +173,7 @@ export class FileSink {
         // A short write says that there is no more room; the next one says why.
         for (let at = 0; at < length; ) at += (await this.#handle.write(memory, at, length - at, this.#at + at)).bytesWritten;
         this.#at += length;
-        if (this.#spare.length < MAX_SPARE) this.#spare.push(memory);
+        if (memory.length === WRITE_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(memory);
         for (const each of done) each();
       }
     } catch (error) {
