@@ -6,7 +6,7 @@ import { invoke } from '../src/core/call/invoke.ts';
 import { WINDOW_BYTES } from '../src/core/call/protocol.ts';
 import { anyContext } from '../src/core/mailbox/policy.ts';
 import { BulkQueue, SMALL } from '../src/core/routing/bulk-queue.ts';
-import { GIVEN_BYTES } from '../src/core/routing/stream.ts';
+import { GIVEN_BYTES } from '../src/core/routing/pacer.ts';
 import { CONTINUES, HEADER_LENGTH, IS_DEAD, MAX_FRAME, MAX_PAYLOAD, payloadLength } from '../src/core/wire/frame.ts';
 import { CALL_CONTROL, CALL_FUNCTION, LOAD_MODULE } from '../src/core/wire/handles.ts';
 import { VirtualTree } from '../test/support/virtual-tree.ts';

@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
 import { NEVER, Observable, Subject, firstValueFrom, interval, lastValueFrom, of, range, take, toArray } from 'rxjs';
-import { RemoteStream, UsageError, attach, stream } from 'tendril';
+import { Master, RemoteStream, UsageError, attach, stream } from 'tendril';
 import type { ConnectedContext, Delivery } from 'tendril';
 import * as tasks from './fixtures/tasks.ts';
 import { failure, first, watchForLeaks, withChild } from './support/tree.ts';
@@ -257,6 +257,42 @@ describe('streams', () => {
       await tree.close();
       await listener.close();
     }),
+  );
+
+  it(
+    'go at the rate of the master beside small calls, at each link',
+    withChild(
+      async (_kid, { master }) => {
+        const far = master.local({ via: master.local() });
+        await first(far.call(tasks.nothing));
+        let done = false;
+        const chatter = Array.from({ length: 8 }, async () => {
+          while (!done) await first(far.call(tasks.nothing));
+        });
+        const begun = performance.now();
+        let received = 0;
+        for await (const value of far.call(tasks.interleaved, 64, 128 * 1024)) received += value.length;
+        const took = performance.now() - begun;
+        done = true;
+        await Promise.all(chatter);
+        expect(received).toBe(8 * 1024 * 1024);
+        // At 8 MiB a second, less a window that may go before anyone looks. That nothing is slower is not for a test.
+        expect(took).toBeGreaterThan(300);
+        for (const bulkRate of [65_535, NaN, '1000000' as unknown as number]) expect(() => new Master({ bulkRate })).toThrow(UsageError);
+      },
+      { bulkRate: 8 * 1024 * 1024 },
+    ),
+  );
+
+  it(
+    'of large values come as they are where the rate of the master is Infinity',
+    withChild(
+      async (kid) => {
+        const [value] = await Promise.all([first(kid.call(tasks.bytes, 4 * 1024 * 1024)), ...Array.from({ length: 20 }, () => first(kid.call(tasks.nothing)))]);
+        expect((value as Uint8Array).length).toBe(4 * 1024 * 1024);
+      },
+      { bulkRate: Infinity },
+    ),
   );
 
   it(

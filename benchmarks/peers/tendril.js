@@ -101,9 +101,10 @@ async function streamFrom(context, size, count) {
   return rate(received, microseconds() - begun);
 }
 
-/** Microseconds of small calls, one at a time: until `transfer` has ended if there is one, else `count` of them. */
-async function latencies(context, count, transfer) {
+/** Microseconds of small calls, one at a time: until `transfer` of so many bytes has ended if there is one, else `count` of them. */
+async function latencies(context, count, transfer, bytes) {
   let over = false;
+  const started = microseconds();
   const ended = transfer?.then(() => { over = true; });
   const times = [];
   while (transfer ? !over : times.length < count) {
@@ -112,7 +113,7 @@ async function latencies(context, count, transfer) {
     times.push(microseconds() - begun);
   }
   await ended;
-  return { p50: quantile(times, 0.5), p99: quantile(times, 0.99), calls: times.length };
+  return { p50: quantile(times, 0.5), p99: quantile(times, 0.99), calls: times.length, bulk: rate(bytes ?? 0, microseconds() - started) };
 }
 
 /** Milliseconds from the start of a connection to the first answer of `call`. */
@@ -202,18 +203,18 @@ await serve(
     async fairness({ kind, size, count, calls }) {
       const context = await warm();
       if (kind === 'idle') return latencies(context, calls);
-      if (kind === 'down') return latencies(context, calls, streamFrom(context, size, count));
+      if (kind === 'down') return latencies(context, calls, streamFrom(context, size, count), size * count);
       const values = async function* () {
         const bytes = Buffer.alloc(size, 7);
         for (let sent = 0; sent < count; sent++) yield bytes;
       };
-      return latencies(context, calls, firstValueFrom(context.call(consume, stream(values()))));
+      return latencies(context, calls, firstValueFrom(context.call(consume, stream(values()))), size * count);
     },
 
     /** The same by way of a context through which another one below it sends. */
     async fairnessThrough({ kind, size, count, calls }) {
       const [sending, answering] = await siblings();
-      return latencies(answering, calls, kind === 'idle' ? undefined : streamFrom(sending, size, count));
+      return latencies(answering, calls, kind === 'idle' ? undefined : streamFrom(sending, size, count), size * count);
     },
 
     async push({ bytes, from, to, ...where }) {

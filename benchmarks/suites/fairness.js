@@ -16,6 +16,8 @@ export function fairness(notes) {
       const floors = command === 'fairness' ? { [TWO_PIPES]: 'down', [`${TWO_PIPES}, idle`]: 'idle' } : {};
       for (const [name, kind] of Object.entries(floors)) blocks[name] = () => floor.ask(command, { kind, calls: CALLS, ...TRANSFER });
       const figures = await interleave(blocks, { cycles: 9, seconds: 40 });
+      const bulk = Object.fromEntries(kinds.slice(1).map((kind) => [kind, figures[kind].map((figure) => figure.bulk)]));
+      tables.push(report({ title: `What the 1 GiB gets beside them, ${title}`, unit: 'MB/s', ours: 'down', figures: bulk, targets: [] }));
       for (const part of ['p50', 'p99']) {
         const of = Object.fromEntries(Object.keys(blocks).map((kind) => [kind, figures[kind].map((figure) => figure[part])]));
         for (const kind of kinds.slice(1)) {

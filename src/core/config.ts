@@ -59,6 +59,8 @@ export interface ChildConfig {
   readonly keepalive: Keepalive | false;
   /** How many children this context boots at a time. */
   readonly maxHandshakes: number;
+  /** Bytes a second of bulk on a link that small messages use too, where the master says something else than the default. */
+  readonly bulkRate?: number;
   /** What a child of this context may ask of it, where the master says something else than the defaults. */
   readonly quotas?: Partial<Quotas>;
   /** Which modules may come here. */

@@ -102,6 +102,11 @@ export interface MasterOptions {
   /** How many children a context boots at a time, here and in all children; the others wait in their order. Default 10. */
   readonly maxHandshakes?: number;
   /**
+   * Bytes a second that large messages may take of a link while small ones use it too, here and in all children; from 65536,
+   * or Infinity. Default: 163,840,000 for each processor of the machine that sends. A link that is slower is not concerned.
+   */
+  readonly bulkRate?: number;
+  /**
    * Whether V8 may be told, while large messages or much of ssh come in, to let a small heap of this process grow by 64 MiB
    * before it marks it (`--heap-growing-percent`, at most 300, its own bound): otherwise memory outside of the heap makes it
    * mark all the time, which halves what a link moves. The flag is one of the process. False leaves V8 alone, and so does a
@@ -112,7 +117,7 @@ export interface MasterOptions {
   readonly broker?: Broker;
 }
 
-const OPTIONS: Readonly<Record<keyof MasterOptions, 0>> = { logger: 0, logLevel: 0, maxMessageSize: 0, graceMs: 0, readBufferSize: 0, trace: 0, modules: 0, unidirectional: 0, edgePolicy: 0, quotas: 0, keepalive: 0, maxHandshakes: 0, tuneGc: 0, broker: 0 };
+const OPTIONS: Readonly<Record<keyof MasterOptions, 0>> = { logger: 0, logLevel: 0, maxMessageSize: 0, graceMs: 0, readBufferSize: 0, trace: 0, modules: 0, unidirectional: 0, edgePolicy: 0, quotas: 0, keepalive: 0, maxHandshakes: 0, bulkRate: 0, tuneGc: 0, broker: 0 };
 const MAX_LOG_TEXT = 128 * 1024;
 const NO_CACHE = new Uint8Array(0);
 /** Here ssh2 is the package that the user has installed. */
@@ -310,6 +315,7 @@ export class Master extends ConnectionMethods implements Listening, AsyncDisposa
       unidirectional: this.#options.unidirectional ?? false,
       keepalive,
       maxHandshakes: this.#maxHandshakes,
+      ...(this.#options.bulkRate !== undefined && { bulkRate: this.#options.bulkRate }),
       ...(this.#options.quotas && { quotas: this.#options.quotas }),
       modules: policyConfig(this.#options.modules ?? {}),
     };
@@ -384,7 +390,7 @@ function checkLog(content: unknown): void {
   if (typeof logger !== 'string' || logger.length > 256 || typeof level !== 'string' || !Object.hasOwn(LOG_LEVELS, level) || typeof text !== 'string') throw new DecodeError('a log record has a field of the wrong type');
 }
 
-function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgePolicy, keepalive, maxHandshakes, tuneGc, quotas = {} }: MasterOptions): void {
+function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgePolicy, keepalive, maxHandshakes, bulkRate, tuneGc, quotas = {} }: MasterOptions): void {
   const bad = (name: string, rule: string, value: unknown): never => {
     throw new UsageError('ERR_TENDRIL_BAD_OPTION', `the option ${name} must be ${rule}, got ${String(value)}`);
   };
@@ -392,6 +398,7 @@ function checkOptions({ logLevel, maxMessageSize, graceMs, readBufferSize, edgeP
   if (maxMessageSize !== undefined && !(Number.isInteger(maxMessageSize) && maxMessageSize >= 64 * 1024 && maxMessageSize <= 0xffffffff)) bad('maxMessageSize', 'bytes from 65536 to 4294967295', maxMessageSize);
   if (graceMs !== undefined && !(graceMs >= 0 && graceMs <= 3_600_000)) bad('graceMs', 'milliseconds from 0 to 3600000', graceMs);
   if (readBufferSize !== undefined && !(Number.isInteger(readBufferSize) && readBufferSize >= 1024 && readBufferSize <= 16 * 1024 * 1024)) bad('readBufferSize', 'bytes from 1024 to 16777216', readBufferSize);
+  if (bulkRate !== undefined && !(typeof bulkRate === 'number' && bulkRate >= 64 * 1024)) bad('bulkRate', 'bytes a second from 65536, or Infinity', bulkRate);
   if (tuneGc !== undefined && typeof tuneGc !== 'boolean') bad('tuneGc', 'true or false', tuneGc);
   if (edgePolicy !== undefined && typeof edgePolicy !== 'function') bad('edgePolicy', 'a function', edgePolicy);
   checkKeepalive(keepalive);

@@ -51,6 +51,8 @@ export interface Fault {
  * Time is monotonic, in milliseconds. The data path does not run through the scheduler (docs/decisions.md, D-006).
  */
 export interface Broker extends SchedulerLike {
+  /** Processors that this process may use: bulk leaves the more of them to other messages the fewer there are. */
+  readonly processors: number;
   /** Faults in the order in which they happened. */
   readonly faults: Observable<Fault>;
   /** Runs `work` when the current turn is over and before new IO is looked at. For batching. */

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { Subject } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { SchedulerBase } from './broker.ts';
@@ -8,6 +9,7 @@ const MAX_TIMEOUT = 2 ** 31 - 1;
 
 /** The real broker: libuv's clock, timers and readiness. The only place of the library that touches timers. */
 export class NodeBroker extends SchedulerBase implements Broker {
+  readonly processors: number = availableParallelism();
   readonly faults: Observable<Fault>;
   readonly #faults = new Subject<Fault>();
 

@@ -19,6 +19,8 @@ interface Timer {
  * asked for; what is deferred runs at the end of its turn. Two runs of the same program do exactly the same.
  */
 export class VirtualBroker extends SchedulerBase implements Broker {
+  /** Two, whatever this machine has, so that runs are the same everywhere. */
+  readonly processors = 2;
   readonly faults: Observable<Fault>;
   readonly #faults = new Subject<Fault>();
   /** Sorted by time; those of one time in the order of their making. */

@@ -60,7 +60,7 @@ export class BrokerThread {
     this.#config = config;
     this.#state = new SharedState(memory);
     this.#router = new Router(this.#broker, config);
-    this.#parent = new Stream(this.#broker, config.parentIds[0] ?? 0, config.maxMessageSize);
+    this.#parent = new Stream(this.#broker, config.parentIds[0] ?? 0, config.maxMessageSize, config.bulkRate);
     this.#main = new Stream(this.#broker, config.id, config.maxMessageSize);
     this.#port = port;
     this.#link = new BrokerLink(this.#state, this.#broker, config.readBufferSize);

@@ -9,6 +9,7 @@ import { DEL_ROUTE, DETACHING } from '../wire/handles.ts';
 import { LENT } from '../wire/lent.ts';
 import type { Lent } from '../wire/lent.ts';
 import { BulkQueue, SMALL } from './bulk-queue.ts';
+import { Pacer } from './pacer.ts';
 
 /** Bytes of a set of context IDs, a bit for each: as large whatever a hostile peer sends. */
 const ID_SET_BYTES: number = 2 ** 16 / 8;
@@ -18,9 +19,6 @@ const ID_SET_BYTES: number = 2 ** 16 / 8;
  * that exchange large batches take turns instead of working at the same time (measured, docs/decisions.md D-008).
  */
 const FLUSH_BYTES: number = 8 * 1024;
-
-/** Bytes of bulk that are given to a link before it has written them: everything else waits behind no more of it. */
-export const GIVEN_BYTES: number = 128 * 1024;
 
 /** Bytes that a peer may leave unread before nothing more is read from it. */
 const MAX_UNREAD_BYTES: number = 8 * 1024 * 1024;
@@ -47,6 +45,7 @@ export class Stream {
   #waiting: (Waiting | Message)[] = [];
   readonly #batch = new OutBatch();
   readonly #bulk = new BulkQueue();
+  readonly #pacer: Pacer;
   /** Bytes of bulk that the link has and has not written. */
   #given = 0;
   #pumping = false;
@@ -59,10 +58,12 @@ export class Stream {
   /** Used by a {@link Joiner}. */
   unfinishedBytes = 0;
 
-  constructor(broker: Broker, remoteId: number, maxMessageSize: number) {
+  /** @param bulkRate - bytes a second of bulk while small messages use the link too; undefined: by the number of processors */
+  constructor(broker: Broker, remoteId: number, maxMessageSize: number, bulkRate?: number) {
     this.remoteId = remoteId;
     this.closed = this.#closed.asObservable();
     this.#broker = broker;
+    this.#pacer = new Pacer(broker, bulkRate);
     this.#decoder = new FrameDecoder(Math.min(maxMessageSize, MAX_PAYLOAD));
   }
 
@@ -137,6 +138,7 @@ export class Stream {
         return;
       }
     }
+    this.#pacer.note(message);
     this.#batch.push(message);
     if (this.#batch.bytes >= FLUSH_BYTES) {
       this.#write();
@@ -180,7 +182,7 @@ export class Stream {
     if (this.#ended || link === undefined) return;
     let given = 0;
     const pieces: Message[] = [];
-    while (!this.#bulk.empty && (!link.paced || this.#given + given < GIVEN_BYTES)) {
+    while (!this.#bulk.empty && (!link.paced || this.#pacer.mayGive(this.#given + given))) {
       const piece = this.#bulk.next();
       if (piece === undefined) break;
       given += HEADER_LENGTH + payloadLength(piece);
@@ -191,6 +193,7 @@ export class Stream {
     const parts = this.#batch.take();
     if (given > 0) {
       this.#given += given;
+      if (link.paced) this.#pacer.give(given);
       link.write(parts, () => {
         this.#given -= given;
         for (const piece of pieces) {
@@ -204,12 +207,13 @@ export class Stream {
     this.#bulk.written();
   }
 
-  /** Gives the link more in the next turn: what has arrived is looked at before. */
+  /** Gives the link more in the next turn, or later: what has arrived is looked at before. */
   #pump(): void {
-    if (this.#pumping || this.#bulk.empty) return;
+    if (this.#pumping || (this.#bulk.empty && !this.#pacer.due)) return;
     this.#pumping = true;
-    this.#broker.after(0, () => {
+    this.#broker.after(this.#pacer.pause(), () => {
       this.#pumping = false;
+      this.#pacer.resume();
       this.#write();
     });
   }

@@ -61,13 +61,13 @@ export class DirectConnection implements Connection {
   #detached = false;
 
   constructor(router: Router, plan: ConnectPlan, listener: ConnectionListener) {
-    const { id } = plan.config;
+    const { id, bulkRate } = plan.config;
     this.#router = router;
     this.#plan = plan;
     this.#listener = listener;
     this.booted = this.#booted;
     this.closed = this.#closed;
-    this.stream = new Stream(router.broker, id, router.maxMessageSize);
+    this.stream = new Stream(router.broker, id, router.maxMessageSize, bulkRate);
     plan.attach(this.stream);
     // Before the router hears of it: at an orderly end conversations complete, where the router would fail them.
     this.stream.closed.subscribe((error) => {
