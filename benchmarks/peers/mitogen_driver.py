@@ -142,15 +142,27 @@ class Driver(object):
         context.call(mitogen_tasks.fetch, self.router.myself(), self.file.name)
         return bytes / (time.perf_counter() - begun) / 1e6
 
+    def serve(self, path):
+        if not hasattr(self, 'served'):
+            self.served = mitogen.service.FileService(self.router)
+            self.pool = mitogen.service.Pool(self.router, services=[self.served])
+        self.served.register_prefix(path)
+
     def fetchFile(self, bytes, depth, **paths):
         """As fileService, of a file that is there, written to another, by a context that is so deep."""
         self.hops(1, depth)
-        if not hasattr(self, 'served'):
-            service = mitogen.service.FileService(self.router)
-            self.served = mitogen.service.Pool(self.router, services=[service])
-            service.register(paths['from'])
+        self.serve(paths['from'])
         begun = time.perf_counter()
         self.chains[depth].call(mitogen_tasks.fetch_to, self.router.myself(), paths['from'], paths['to'])
+        return bytes / (time.perf_counter() - begun) / 1e6
+
+    def fetchTree(self, bytes, depth, **paths):
+        """As fetchFile, of each file of a directory. The figure is for `bytes` of whatever the caller counts."""
+        self.hops(1, depth)
+        self.serve(paths['from'])
+        os.makedirs(paths['to'], exist_ok=True)
+        begun = time.perf_counter()
+        self.chains[depth].call(mitogen_tasks.fetch_tree, self.router.myself(), paths['from'], os.listdir(paths['from']), paths['to'])
         return bytes / (time.perf_counter() - begun) / 1e6
 
     def first_answer(self, make, fn, *args):

@@ -46,6 +46,11 @@ def fetch_to(context, path, target):
         mitogen.service.FileService.get(context, path, fp)
 
 
+def fetch_tree(context, source, names, target):
+    for name in names:
+        fetch_to(context, source + '/' + name, target + '/' + name)
+
+
 def hang():
     while True:
         pass

@@ -1,5 +1,6 @@
 // The package ssh2 by itself: fastPut and fastGet of its SFTP, and the output of a command.
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import ssh2 from 'ssh2';
 import { microseconds, rate, serve } from './driver.js';
 
@@ -21,6 +22,22 @@ async function sftp(ssh) {
   return (session ??= promised((done) => { client.sftp(done); }));
 }
 
+/** Files at a time: more make it no faster. */
+const AT_ONCE = 16;
+
+/** Moves each file of a directory, several at a time; both ends see the same disk. */
+async function tree(how, { ssh, bytes, from, to }) {
+  const channel = await sftp(ssh);
+  mkdirSync(to, { recursive: true });
+  return timed(bytes, async () => {
+    const names = readdirSync(from);
+    const mover = async () => {
+      for (let name = names.pop(); name !== undefined; name = names.pop()) await promised((done) => { channel[how](join(from, name), join(to, name), done); });
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, mover));
+  });
+}
+
 async function timed(bytes, work) {
   const begun = microseconds();
   await work();
@@ -38,6 +55,9 @@ await serve(
       const channel = await sftp(ssh);
       return timed(bytes, () => promised((done) => { channel.fastGet(from, to, done); }));
     },
+
+    pushTree: (what) => tree('fastPut', what),
+    pullTree: (what) => tree('fastGet', what),
 
     async exec({ ssh, bytes }) {
       const client = await connected(ssh);
