@@ -103,7 +103,7 @@ export interface MasterOptions {
   readonly maxHandshakes?: number;
   /**
    * Bytes a second that large messages may take of a link while small ones use it too, here and in all children; from 65536,
-   * or Infinity. Default: 163,840,000 for each processor of the machine that sends. A link that is slower is not concerned.
+   * or Infinity. Default: 131,072,000 for each processor of the machine that sends. A link that is slower is not concerned.
    */
   readonly bulkRate?: number;
   /**

@@ -131,17 +131,14 @@ export class Consumer implements Handler, Unsubscribable {
     } satisfies Delivery<unknown>);
   }
 
-  /**
-   * Grants what is dealt with once it is half of the values that the producer may still send, or an eighth of the bytes: what it
-   * is granted it sends at once, and other messages wait behind it where threads share a processor.
-   */
+  /** Grants what is dealt with once it is half of what the producer may still send. */
   #done(bytes: number): void {
     this.#doneValues++;
     this.#doneBytes += bytes;
     const [values, most] = this.window;
     const kept = this.#values - this.#doneValues;
     const keptBytes = this.#bytes - this.#doneBytes;
-    if (this.settled || this.subscriber.closed || (2 * this.#doneValues < values - kept && 8 * this.#doneBytes < most - keptBytes)) return;
+    if (this.settled || this.subscriber.closed || (2 * this.#doneValues < values - kept && 2 * this.#doneBytes < most - keptBytes)) return;
     const granted = [this.#doneValues, this.#doneBytes] as const;
     this.#values = kept;
     this.#bytes = keptBytes;

@@ -6,7 +6,7 @@ import { CALL_CONTROL } from '../wire/handles.ts';
 export const GIVEN_BYTES: number = 128 * 1024;
 
 /** Bytes of bulk in a millisecond, for each processor, on a link that small messages use too. */
-export const SHARED_BYTES: number = 160 * 1024;
+export const SHARED_BYTES: number = 128 * 1024;
 
 /** A link is shared when so many small messages pass in so many milliseconds. */
 export const SHARED_MESSAGES = 3;
@@ -42,7 +42,7 @@ export class Pacer {
 
   /** Whether the link may have more, when it has so many bytes that are not written. */
   mayGive(unwritten: number): boolean {
-    return !this.due && unwritten < (this.#shared ? 1 : GIVEN_BYTES);
+    return this.#shared ? !this.due && unwritten === 0 : unwritten < GIVEN_BYTES;
   }
 
   /** Whether there has to be a {@link Pacer.pause} first. */
@@ -52,12 +52,15 @@ export class Pacer {
 
   /** Notes that the link gets bulk. */
   give(bytes: number): void {
-    if (this.#given === 0) {
-      this.#begun = this.#broker.now();
-      // What passed while there was no bulk says nothing.
-      if (this.#begun - this.#last > SHARED_MS) this.#count(this.#begun, false);
+    const now = this.#broker.now();
+    // What passed while there was no bulk says nothing.
+    if (now - this.#last > SHARED_MS) {
+      this.#count(now, false);
+      this.#given = 0;
     }
+    if (this.#given === 0) this.#begun = now;
     this.#given += bytes;
+    this.#last = now;
   }
 
   /** Milliseconds until the link may have more. */
