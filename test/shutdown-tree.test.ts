@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { describe, expect, it, jest } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import { defaultIfEmpty, lastValueFrom, share, shareReplay, toArray } from 'rxjs';
 import type { ConnectedContext } from 'tendril';
 import * as grove from './fixtures/grove.mjs';
@@ -8,10 +8,6 @@ import * as tasks from './fixtures/tasks.ts';
 import { failure, first, startedProcesses, watchForLeaks, withTree } from './support/tree.ts';
 import { plant } from './fixtures/plant.mjs';
 import type { Branch } from './fixtures/plant.mjs';
-
-// 40 processes end at once: where one main thread gets no processor for 50 ms, its context counts as hanging (D-012),
-// and those below it are not waited for. That is another case than the one that is looked at here.
-jest.retryTimes(2, { logErrorsBeforeRetry: true });
 
 type Four = [Branch, Branch, Branch, Branch];
 
